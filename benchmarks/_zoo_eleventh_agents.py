@@ -1,6 +1,6 @@
 """Networks of the zoo for agents, eleventh sample: denoised and chunked actions, twin, batched and distilled critics."""
 
-# ruff: noqa: B905 - names and lines as people write them
+# ruff: noqa: B905, RUF007 - names and lines as people write them
 from __future__ import annotations
 
 import math

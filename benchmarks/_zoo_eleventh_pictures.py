@@ -1,6 +1,6 @@
 """Networks of the zoo that make or place pictures, eleventh sample: controls, joint streams, planes, domains, agents."""
 
-# ruff: noqa: B905, N806, RUF007, RUF059 - names and lines as people write them
+# ruff: noqa: B905, N806 - names and lines as people write them
 from __future__ import annotations
 
 import math

@@ -1,6 +1,6 @@
 """Networks of the zoo over rows and recommendations, eleventh sample: factors, towers, blocks that cross, neighbours."""
 
-# ruff: noqa: B905, N806, RUF007, RUF059 - names and lines as people write them
+# ruff: noqa: B905, N806, RUF007 - names and lines as people write them
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Networks of the zoo over images, eleventh sample: branches to merge, scans of four ways, regions, prompts, planes."""
 
-# ruff: noqa: B905, N806, RUF007, RUF059 - names and lines as people write them
+# ruff: noqa: B905, N806, RUF059 - names and lines as people write them
 from __future__ import annotations
 
 import math

@@ -1,6 +1,6 @@
 """Networks of the zoo over tokens, eleventh sample: matrix memories, differences of attention, late meetings, choices."""
 
-# ruff: noqa: N806 - names and lines as people write them
+# ruff: noqa: N806, RUF059 - names and lines as people write them
 from __future__ import annotations
 
 import math

@@ -85,6 +85,7 @@ from netdial.core.errors import NetdialError
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
 from netdial.nets.foreign import with_plain_weights
+from netdial.nets.layers import in_type
 from netdial.pruning.channels.member import tried
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -262,7 +263,8 @@ def _made(make: Maker) -> tuple[nn.Module, Tensor]:
 def _of_type(make: Maker, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
     torch.manual_seed(0)
     net, given = make()
-    net, x = tried(with_plain_weights(net.to(dtype).eval()), given)
+    in_type(net, dtype)
+    net, x = tried(with_plain_weights(net.eval()), given)
     return net, x.to(dtype) if x.is_floating_point() else x
 
 

@@ -14,6 +14,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import TraceError
+from netdial.core.inputs import as_packed, one_tensor
 from netdial.core.outputs import tensors
 
 from .networks import mask
@@ -191,3 +192,43 @@ def test_statistics_of_evaluation_alone_are_refused() -> None:
 
     with pytest.raises(TraceError, match=r"norm.*called in evaluation alone"):
         trace(Net(run), X)
+
+
+class Chunks(nn.Module):
+    """What is known in training alone is encoded there, as a style; afterwards it is 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.enc, self.mean = nn.Linear(4, 10), nn.Linear(10, 3)
+        self.sight, self.style, self.head = nn.Linear(6, 8), nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, actions: Tensor, sight: Tensor) -> Tensor:
+        if self.training:
+            z = self.mean(torch.relu(self.enc(actions)))
+        else:
+            z = torch.zeros([sight.shape[0], 3], dtype=sight.dtype).to(sight.device)
+        return self.head(torch.relu(self.style(z) + self.sight(sight)))
+
+
+class Pieces(nn.Module):
+    """Each mode takes another piece of its input, of another size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.long, self.short, self.head = nn.Linear(5, 9), nn.Linear(3, 9), nn.Linear(9, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.long(x[:, :5]) if self.training else self.short(x[:, 5:])
+        return self.head(torch.relu(h))
+
+
+@pytest.mark.parametrize("kind", [Chunks, Pieces])
+def test_what_one_mode_alone_reads_is_not_taken_for_what_the_other_reads(kind: Any) -> None:
+    x, packing = (X, None) if kind is Pieces else as_packed([X[:, :4], X[:, 2:]], ["", ""], "x")
+    net = kind() if packing is None else one_tensor(kind(), packing)
+    graph = Graph.of(copy.deepcopy(net), x)
+    for training in (True, False):
+        assert torch.equal(graph.traced.train(training)(x), net.train(training)(x))
+    assert sorted(graph.widths.values()) == ([3, 8, 10] if kind is Chunks else [9])

@@ -170,3 +170,26 @@ def test_counting_changes_nothing() -> None:
         size(graph, kind)  # type: ignore[arg-type]
     assert all(torch.equal(before[n], leaf) for n, leaf in graph.traced.state_dict().items())
     assert all(module.training for module in graph.traced.modules())
+
+
+class OfAnother(nn.Module):
+    """Parts as wide as the stream, and heads as long as its channels leave for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.emb, self.qkv, self.out = nn.Linear(5, 12), nn.Linear(12, 36), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.emb(x))
+        b, n, c = h.shape
+        q, k, v = torch.split(self.qkv(h), [c, c, c], dim=-1)
+        q, k, v = (part.view(b, n, 3, c // 3) for part in (q, k, v))
+        y = torch.einsum("bhnm,bmhd->bnhd", torch.einsum("bnhd,bmhd->bhnm", q, k), v)
+        return self.out(y.reshape(b, n, c))
+
+
+def test_heads_as_long_as_the_stream_leaves_for_each_are_cut() -> None:
+    x = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)).double()
+    graph = Graph.of(OfAnother().double().eval(), x)
+    assert graph.widths == {"emb": 3} and not set(graph.kept) - {"out.weight"}

@@ -33,7 +33,7 @@ class Own(nn.Module):
         for number, shape in enumerate(shapes):
             setattr(self, f"w{number}", nn.Parameter(torch.randn(shape) / 3))
             setattr(self, f"b{number}", nn.Parameter(torch.randn(12) / 3))
-        self.head = nn.Linear(12, 3)
+        self.each, self.head = nn.Parameter(torch.randn(2, 12) / 3), nn.Linear(12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.head(self.run(self, x))
@@ -67,12 +67,30 @@ def by_transposed_convolution(s: Any, x: Tensor) -> Tensor:
     return torch.relu(F.conv_transpose1d(h, s.w1, bias=s.b1)).mean(2)
 
 
+def by_einsum(s: Any, x: Tensor) -> Tensor:
+    h = torch.relu(torch.einsum("bi, io -> bo", x, s.w0) + s.b0)
+    return torch.relu(torch.einsum("io,bi->bo", s.w1, h) + s.b1)
+
+
+def by_asking(s: Any, x: Tensor) -> Tensor:
+    h = torch.relu(x.view(-1, s.w0.shape[0]) @ s.w0 + s.b0)
+    return torch.relu(h.view(-1, s.w1.size(0)) @ s.w1 + s.b1)
+
+
+def by_members(s: Any, x: Tensor) -> Tensor:
+    h = torch.relu(torch.bmm(x[None].repeat(2, 1, 1), s.w0) + s.each[:, None, :])
+    return torch.relu(torch.baddbmm(s.b1, h, s.w1)).mean(0)
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "products": lambda: Own(by_products, (6, 12), (12, 12)),
     "addmm": lambda: Own(by_addmm, (6, 12), (12, 12)),
     "linear": lambda: Own(by_linear, (12, 6), (12, 12)),
     "converted": lambda: Own(by_converted, (12, 6), (12, 12)),
     "convolution": lambda: Own(by_convolution, (12, 6, 3), (12, 12, 1)),
+    "einsum": lambda: Own(by_einsum, (6, 12), (12, 12)),
+    "asking": lambda: Own(by_asking, (6, 12), (12, 12)),
+    "members": lambda: Own(by_members, (2, 6, 12), (2, 12, 12)),
     "transposed": lambda: Own(by_transposed_convolution, (6, 12, 3), (12, 12, 1)),
 }
 X = torch.randn(16, 6, generator=G)

@@ -22,7 +22,7 @@ from torch import fx
 
 from netdial.channels.absorb import Shifts, add, blocked, shifts
 from netdial.channels.constants import known
-from netdial.channels.fold.exactness import as_double, default_tolerance, lost
+from netdial.channels.fold.exactness import as_double, default_tolerance, in_double, lost
 from netdial.channels.fold.norms import norm_factors, rescale, without_trace
 from netdial.channels.graph import Graph
 from netdial.channels.rules import Inner
@@ -221,7 +221,7 @@ def _trial(graph: Graph, plan: Plan, folded: Shifts) -> float:
 
 def _rounding(graph: Graph) -> float:
     """Returns the difference of outputs that rounding may make: a network of large slopes loses more by itself."""
-    exact = copy.deepcopy(graph.traced).double()
+    exact = in_double(copy.deepcopy(graph.traced))
     wanted = execute(exact, as_double(graph.example), double=True)
     loss = lost(wanted, execute(graph.traced, graph.example))
     dtypes = {p.dtype for p in graph.traced.parameters() if p.is_floating_point()}

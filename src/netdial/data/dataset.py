@@ -130,8 +130,8 @@ def _form(part: Tensor) -> str:
 
 
 def match(x: Tensor, like: Tensor) -> Tensor:
-    """Returns a tensor on the device of ``like`` and, unless it holds integers, of its type."""
-    return x.to(like.device, like.dtype if x.is_floating_point() else None)
+    """Returns a tensor on the device of ``like`` and, unless it holds integers, of its type; real though that is complex."""
+    return x.to(like.device, like.dtype.to_real() if x.is_floating_point() else None)
 
 
 @dataclass(frozen=True, eq=False)

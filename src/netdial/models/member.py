@@ -40,7 +40,7 @@ from netdial.core.storage.boundary import (
     unseal,
     validated,
 )
-from netdial.core.storage.container import check_finite, say_unchecked
+from netdial.core.storage.container import check_finite, check_held, say_unchecked
 from netdial.core.storage.files import write_together
 from netdial.family.family import Family
 from netdial.models.described import (
@@ -50,7 +50,7 @@ from netdial.models.described import (
     other_layers,
 )
 from netdial.models.programs import ExportJob, onnx, torch_export
-from netdial.nets.layers import Shapes, layers_of
+from netdial.nets.layers import Shapes, in_type, layers_of
 
 FORMAT = 3
 """Version of the description that is written; 1 and 2 (with packed tensors) had no digests."""
@@ -179,7 +179,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     with reading(weights, "does not fit the network"):
         numbers = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(numbers) == 1:
-            net.to(numbers.pop())
+            in_type(net, numbers.pop())
         net.load_state_dict(state)
     check_finite(weights, net.named_parameters())
     return net.eval()
@@ -284,6 +284,7 @@ def _safetensors(job: ExportJob) -> tuple[int, float]:
     state = {name: tensor.contiguous().clone() for name, tensor in job.net.state_dict().items()}
     state, packed = _packed(state) if job.pruned else (state, {})
     cut = noted_cut(job.net)
+    check_held(state)
     content = dump_tensors(state, metadata={"format": "pt"})
     config = {
         "format": FORMAT,

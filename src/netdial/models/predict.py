@@ -253,7 +253,7 @@ def _outputs(
 
 def _like(x: Tensor, like: Tensor) -> Tensor:
     """Returns inputs on the device of a parameter, numbers with a fraction in its kind."""
-    kind = like.dtype if x.is_floating_point() else x.dtype
+    kind = like.dtype.to_real() if x.is_floating_point() else x.dtype
     return x if x.dtype is kind and x.device == like.device else x.to(like.device, kind)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 Shapes = dict[str, list[int]]
@@ -11,6 +12,11 @@ def shapes_of(net: nn.Module) -> Shapes:
     """Returns the shape of every parameter and buffer of a network, by name."""
     tensors: list[tuple[str, Tensor]] = [*net.named_parameters(), *net.named_buffers()]
     return {name: list(tensor.shape) for name, tensor in tensors}
+
+
+def in_type(net: nn.Module, dtype: torch.dtype) -> None:
+    """Gives floating parameters and buffers a number type, in place; complex ones, which ``net.to`` makes real, keep theirs."""
+    net._apply(lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
 
 
 def layers_of(net: nn.Module) -> dict[str, str]:

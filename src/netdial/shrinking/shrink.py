@@ -13,6 +13,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, fx, nn
 
+from netdial.channels.fold.exactness import as_double
 from netdial.channels.fold.fold import fold
 from netdial.channels.fold.outcome import FoldReport
 from netdial.channels.graph import Graph, as_example
@@ -170,7 +171,7 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     for name in matching(net, "freeze", config.freeze):
         net.get_parameter(name).requires_grad_(False)
     if config.precision == "64-true":
-        net, example = net.double(), example.double() if example.is_floating_point() else example
+        net, example = net.double(), as_double(example)
     traced = trace(net, example)
     note_built(net, traced)
     carry_cut(net, traced)
@@ -219,7 +220,7 @@ def run(
         config,
         augment=augment,
         device=device,
-        dtype=like.dtype,
+        dtype=like.dtype.to_real(),
         least=config.devices * _least(graph),
     )
     method = ShrinkMethod(config, task=task, steps=feed.steps, workers=workers)

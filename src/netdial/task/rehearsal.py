@@ -293,7 +293,9 @@ def _try(
         if x.is_floating_point() or not like.is_floating_point():
             raise
         try:
-            return x.to(like.dtype), rehearse(net, x.to(like.dtype), task, n_outputs, targets)
+            return x.to(like.dtype.to_real()), rehearse(
+                net, x.to(like.dtype.to_real()), task, n_outputs, targets
+            )
         except TraceError:
             raise error from None
 

@@ -96,7 +96,7 @@ def build_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.
             )
         extra["momentum"] = config.momentum
     if "fused" in accepted:
-        extra["fused"] = True
+        extra["fused"] = not any(p.is_complex() for group in groups for p in group["params"])
     try:
         optimizer: torch.optim.Optimizer = kind(groups, **extra)
     except (RuntimeError, TypeError, ValueError) as error:

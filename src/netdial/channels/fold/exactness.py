@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -21,6 +21,8 @@ TOLERANCE_FLOAT64 = 1e-10
 TOLERANCE = 1e-5
 """The same in the network's own number type, at least; if that is less exact than float32, eight roundings."""
 
+Net = TypeVar("Net", bound=nn.Module)
+
 _AS_LOST = 8.0
 """Folding may cost as many times what the network itself loses by rounding: a deep network amplifies it."""
 
@@ -30,10 +32,19 @@ def as_double(x: Tensor) -> Tensor:
     return x.double() if x.is_floating_point() else x
 
 
+def in_double(net: Net) -> Net:
+    """Returns a network with its floating and complex numbers in double precision, changed in place."""
+    net.double()
+    for _, leaf in leaves(net):
+        if leaf.is_complex():
+            leaf.data = leaf.data.to(torch.complex128)
+    return net
+
+
 def leaves(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yields the floating parameters and buffers of a network."""
+    """Yields the floating and complex parameters and buffers of a network."""
     for name, leaf in (*net.named_parameters(), *net.named_buffers()):
-        if leaf.is_floating_point():
+        if leaf.is_floating_point() or leaf.is_complex():
             yield name, leaf
 
 
@@ -80,7 +91,7 @@ def double_tolerance(
     """
     if lost(wanted, got) <= TOLERANCE_FLOAT64:
         return TOLERANCE_FLOAT64
-    shaken, source = copy.deepcopy(before).double(), torch.Generator().manual_seed(0)
+    shaken, source = in_double(copy.deepcopy(before)), torch.Generator().manual_seed(0)
     if lost(wanted, execute(shaken, x, double=True)):  # it is not deterministic
         return TOLERANCE_FLOAT64
     for _, leaf in leaves(shaken):

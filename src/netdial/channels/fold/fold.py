@@ -20,6 +20,7 @@ from netdial.channels.fold.exactness import (
     default_tolerance,
     double_tolerance,
     flush,
+    in_double,
     leaves,
     lost,
     restore,
@@ -55,7 +56,7 @@ def fold(
     """
     before = copy.deepcopy(traced).eval()
     dtypes = {name: leaf.dtype for name, leaf in leaves(before)}
-    folded = copy.deepcopy(before).double()
+    folded = in_double(copy.deepcopy(before))
     wanted = execute(folded, as_double(example), double=True)
     folder = Folder(folded, wanted, norms=norms)
     folder.run()

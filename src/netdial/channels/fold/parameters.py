@@ -47,8 +47,11 @@ def scale_parameters(
             f"{chain[0].name!r} has its channels in dimension {found.dim % ndim}, not in dimension {affine.dim}"
         )
     weight = _leaf(traced, found.weight)
-    biases = [_leaf(traced, node) for node in (found.bias, added and added[1]) if node is not None]
-    if any(bias.shape != affine.scale.shape for bias in biases):
+    own = [] if found.bias is None else [_leaf(traced, found.bias)]
+    lines = [-1, *[1] * (-1 - found.dim)]
+    biases = [bias.view(lines) if bias.ndim == 1 else bias for bias in own]  # one for each channel
+    biases += [] if added is None else [_leaf(traced, added[1])]
+    if any(bias.shape[found.dim :][:1] != affine.scale.shape for bias in biases):
         raise CannotFold(
             f"{chain[0].name!r} adds something that is not one number for each channel"
         )
@@ -56,7 +59,7 @@ def scale_parameters(
     shape[found.axis] = -1
     weight *= affine.scale.to(weight).view(shape)
     for bias in biases:
-        bias *= affine.scale.to(bias)
+        bias *= affine.scale.to(bias).view(lines)
     return str(found.weight.target)
 
 

@@ -242,7 +242,7 @@ def _switch_for(
         channels, dim = module.out_channels, -1 - len(module.kernel_size)
         like = module.weight
     switch = Switch(
-        channels, dim=dim, copies=copies, start=start, generator=generator, dtype=like.dtype, device=like.device,
+        channels, dim=dim, copies=copies, start=start, generator=generator, dtype=like.dtype.to_real(), device=like.device,
     )  # fmt: skip
     return switch.train(traced.training)
 

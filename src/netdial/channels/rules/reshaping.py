@@ -124,7 +124,7 @@ class _Block:
     asked: list[Any]
     where: list[tuple[Any, ...]]
 
-    def size(self, dim: int) -> Callable[[fx.Graph], Any]:
+    def size(self, scene: Scene, dim: int) -> Callable[[fx.Graph], Any]:
         """Returns what computes the size of a new dimension from the input and the sizes of the others."""
 
         def make(graph: fx.Graph) -> Any:
@@ -132,7 +132,7 @@ class _Block:
             sizes = [graph.call_method("size", (source, d)) for d in self.before]
             whole = reduce(lambda a, b: graph.call_function(operator.mul, (a, b)), sizes)
             other = math.prod(size for i, size in enumerate(self.sizes) if i != dim)
-            others = [self._number(i, graph) for i in range(len(self.sizes)) if i != dim]
+            others = [self._number(scene, i, graph) for i in range(len(self.sizes)) if i != dim]
             if all(isinstance(number, int) for number in others):
                 return (
                     whole if other == 1 else graph.call_function(operator.floordiv, (whole, other))
@@ -143,10 +143,14 @@ class _Block:
 
         return make
 
-    def _number(self, dim: int, graph: fx.Graph) -> Any:
-        """Returns a size as it is given, the node that computes it where it is the size of the batch."""
+    def _number(self, scene: Scene, dim: int, graph: fx.Graph) -> Any:
+        """Returns a size as it is, the node that computes it where it is that of the batch or of other positions."""
         way, size = self.where[dim], self.asked[dim]
-        if not isinstance(size, SizeNumber) or not way:
+        if (
+            not isinstance(size, SizeNumber)
+            or not way
+            or any(map(scene.atoms.is_free, size.sources))
+        ):
             return self.sizes[dim]
         found: Any = getattr(self.node, way[0])
         for step in way[1:]:
@@ -193,7 +197,7 @@ def _block(scene: Scene, block: _Block, axes: list[Labels]) -> list[Labels]:
     leaf = None if follows or not _is_open(block.asked) else leaf_size(scene, plain[dim])
     for i, size in enumerate(block.asked):
         if i == dim and not follows:
-            make = block.size(dim) if block.where[dim] else None
+            make = block.size(scene, dim) if block.where[dim] else None
             scene.demand(block.where[dim], plain[dim], size, message, leaf or make)
         elif i == dim:
             scene.handled.add(id(size))

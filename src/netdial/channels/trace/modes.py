@@ -8,6 +8,7 @@ is refused. Functional dropout becomes a ``Dropout`` module.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from difflib import SequenceMatcher
 from typing import Any, cast
@@ -93,8 +94,7 @@ def _parted(pairs: list[Pair]) -> list[Pair]:
         differing: set[fx.Node] = set()
         for first, second in pairs:
             if first and second:
-                read = [stands.get(source) for source in second.all_input_nodes]
-                same = first.all_input_nodes == read and differing.isdisjoint(first.all_input_nodes)
+                same = differing.isdisjoint(first.all_input_nodes) and _alike(first, second, stands)
                 differing |= set() if same else {first}
         lone = [
             stands.get(source, source)
@@ -108,6 +108,14 @@ def _parted(pairs: list[Pair]) -> list[Pair]:
         for first, second in pairs:
             parted += [(first, None), (None, second)] if first in split else [(first, second)]
         pairs = parted
+
+
+def _alike(first: fx.Node, second: fx.Node, stands: dict[fx.Node, fx.Node]) -> bool:
+    """Returns whether two nodes do the same to the same; a dropout that is off in evaluation does."""
+    if _is_dropout(first, second) and _in_training_alone(first, second):
+        return first.all_input_nodes == [stands.get(one) for one in second.all_input_nodes]
+    mapped = fx.node.map_arg((second.args, second.kwargs), lambda one: stands.get(one, one))
+    return _equal((first.args, first.kwargs), mapped)
 
 
 def _sources(first: fx.Node | None, second: fx.Node | None) -> list[fx.Node]:
@@ -125,8 +133,9 @@ def _is_plain(node: fx.Node) -> bool:
 
 
 def _asked(node: fx.Node) -> str:
-    """Returns which attribute a node asks for: the shape is not the type, whatever the mode."""
-    return str(node.args[1]) if node.target is getattr else ""
+    """Returns which attribute or part a node asks for: the shape is not the type, nor the first input the second."""
+    part = node.args[1] if node.target in (getattr, operator.getitem) else ""
+    return str(part) if isinstance(part, str | int) else ""
 
 
 def apart(

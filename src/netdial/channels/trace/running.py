@@ -60,4 +60,10 @@ class InDouble(Recording):
 
 
 def _at_least_double(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype.is_floating_point else dtype
+    return (
+        torch.complex128
+        if dtype.is_complex
+        else torch.float64
+        if dtype.is_floating_point
+        else dtype
+    )

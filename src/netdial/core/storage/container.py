@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from netdial.core.errors import CheckpointError, warn
+from netdial.core.errors import CheckpointError, ConfigError, warn
 from netdial.core.storage.boundary import (
     DIGEST,
     UncheckedFile,
@@ -71,9 +71,11 @@ def save_tree(path: Path, tree: Any, kind: str) -> None:
 
     Raises:
         CheckpointError: the disk refused it; a file that was there before is intact.
+        ConfigError: a tensor is of a number type that files cannot hold.
     """
     tensors: dict[str, Tensor] = {}
     skeleton = _detach(tree, "", tensors)
+    check_held(tensors)
     digests = {name: tensor_digest(tensor) for name, tensor in tensors.items()}
     content = {"format": FORMAT, "kind": kind, "tree": skeleton, "tensors": digests}
     header = {_KEY: json.dumps(seal(content))}
@@ -81,6 +83,15 @@ def save_tree(path: Path, tree: Any, kind: str) -> None:
         write_atomic(path, lambda temporary: save_file(tensors, temporary, metadata=header))
     except SafetensorError as error:  # how it reports what the disk says
         raise unwritable(path, _os_error(error)) from None
+
+
+def check_held(tensors: Mapping[str, Tensor]) -> None:
+    """Refuses tensors of a number type that files cannot hold."""
+    for name, tensor in tensors.items():
+        if tensor.dtype is torch.complex128:
+            raise ConfigError(
+                f"tensor {name} is {tensor.dtype}, which files of tensors cannot hold; make it torch.complex64"
+            )
 
 
 def load_tree(path: Path, kind: str | tuple[str, ...], device: str = "cpu") -> Any:

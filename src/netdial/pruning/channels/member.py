@@ -24,7 +24,7 @@ from netdial.core.errors import ConfigError, NetdialError
 from netdial.core.inputs import as_packed, is_several, packing_of
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
-from netdial.data.dataset import Dataset
+from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, as_dataset
 from netdial.data.memory.columns import check_columns
 from netdial.family.config import FamilyConfig
@@ -32,6 +32,7 @@ from netdial.family.cutting import cut_family
 from netdial.family.family import Family
 from netdial.family.maps import TableMap
 from netdial.nets.foreign import check_initialised, copy_network, with_plain_weights
+from netdial.nets.layers import in_type
 from netdial.nets.named import note_built
 from netdial.shrinking.shrink import example_of
 from netdial.task import Task
@@ -79,7 +80,10 @@ def _member_of(net: nn.Module, lam: float | None) -> Family:
     )
     check_initialised(net)
     net = with_plain_weights(net)
-    return Family(net, config).to(next(net.parameters())).eval()
+    like = next(net.parameters())
+    family = Family(net, config).to(like.device)
+    in_type(family, like.dtype.to_real())
+    return family.eval()
 
 
 def with_picks(family: Family, example: Tensor) -> Family:
@@ -186,8 +190,7 @@ def graph_of(
 
 def _like(example: Tensor, net: nn.Module) -> Tensor:
     """Returns inputs of the number type and on the device of a network's parameters; integers stay integers."""
-    like = next(net.parameters(), example)
-    return example.to(like) if example.is_floating_point() else example.to(like.device)
+    return match(example, next(net.parameters(), example))
 
 
 @torch.no_grad()

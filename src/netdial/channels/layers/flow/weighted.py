@@ -1,18 +1,22 @@
-"""Nodes that make channels by a parameter of the network itself, without a layer: ``x @ w``, ``F.linear``, ``addmm``."""
+"""Nodes that make channels by a parameter of the network itself, without a layer: ``x @ w``, ``F.linear``, ``einsum``."""
 
 from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import fx
 
-from netdial.channels.nodes import place
+from netdial.channels.nodes import only_asks, place
 
-_PRODUCTS: set[Any] = {operator.matmul, torch.matmul, torch.mm, "matmul", "mm", "__matmul__"}
+_PRODUCTS: set[Any] = {
+    *(operator.matmul, torch.matmul, torch.mm, torch.bmm),
+    *("matmul", "mm", "bmm", "__matmul__"),
+}
 _CONVOLUTIONS: dict[Any, int] = {F.conv1d: 1, F.conv2d: 2, F.conv3d: 3}
 _CONVOLUTIONS |= {torch.conv1d: 1, torch.conv2d: 2, torch.conv3d: 3}
 _TRANSPOSED: dict[Any, int] = {
@@ -49,7 +53,9 @@ def weighted(node: fx.Node) -> ParameterProduct | None:
     args = (*node.args, None, None, None)
     if node.target in _PRODUCTS:
         source, weight, bias, axis, dim = args[0], args[1], None, -1, -1
-    elif node.target is torch.addmm and not node.kwargs:
+    elif node.target is torch.einsum and len(args) == 6:
+        return _by_letters(*node.args)
+    elif node.target in (torch.addmm, torch.baddbmm) and not node.kwargs:
         bias, source, weight, axis, dim = args[0], args[1], args[2], -1, -1
     elif node.target is F.linear or node.target in _CONVOLUTIONS:
         source = args[0]
@@ -71,6 +77,19 @@ def weighted(node: fx.Node) -> ParameterProduct | None:
     if bias is not None and not lone_parameter(bias):
         return None
     return ParameterProduct(source, weight, bias, axis, dim)
+
+
+def _by_letters(equation: Any, *factors: Any) -> ParameterProduct | None:
+    """Returns what an Einstein sum of two tensors makes channels of by a parameter that alone has one letter of the result."""
+    before, arrow, after = str(equation).replace(" ", "").partition("->")
+    words = before.split(",")
+    for (word, weight), (other, source) in permutations(zip(words, factors, strict=False)):
+        own = [letter for letter in word if letter in after and letter not in other]
+        tail = after[after.find(own[0]) + 1 :] if len(own) == 1 else "."
+        made = isinstance(source, fx.Node) and source.op != "get_attr"
+        if arrow and "." not in word + tail and made and lone_parameter(weight):
+            return ParameterProduct(source, weight, None, word.index(own[0]), -1 - len(tail))
+    return None
 
 
 def _bare(node: Any) -> Any:
@@ -124,16 +143,26 @@ def biased(node: fx.Node) -> tuple[fx.Node, fx.Node] | None:
     if node.target not in ADDITIONS or len(node.args) != 2 or node.kwargs:
         return None
     for one, other in (node.args, node.args[::-1]):
-        if isinstance(one, fx.Node) and weighted(one) is not None and lone_parameter(other):
-            return one, other
+        if isinstance(one, fx.Node) and weighted(one) is not None:
+            bias = _spread(other)
+            if lone_parameter(bias):
+                return one, bias
     return None
 
 
+def _spread(node: Any) -> Any:
+    """Returns what a node gives with more dimensions, the last as it is, ``bias[:, None, :]``; any other as it is."""
+    if not isinstance(node, fx.Node) or node.target is not operator.getitem or len(node.users) > 1:
+        return node
+    at = node.args[1] if isinstance(node.args[1], tuple) else ()
+    plain = all(part is None or part == slice(None) for part in at)
+    return node.args[0] if plain and at[-1:] == (slice(None),) else node
+
+
 def lone_parameter(node: Any) -> TypeGuard[fx.Node]:
-    """Returns whether a node gives a parameter that is read there alone."""
-    return (
-        isinstance(node, fx.Node)
-        and node.op == "get_attr"
-        and len(node.users) == 1
-        and sum(one.op == "get_attr" and one.target == node.target for one in node.graph.nodes) == 1
-    )
+    """Returns whether a node gives a parameter that is read there alone; its shape may be asked for elsewhere."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return False
+    same = [one for one in node.graph.nodes if one.op == "get_attr" and one.target == node.target]
+    reading = [(one, user) for one in same for user in one.users if not only_asks(user)]
+    return len(reading) == 1 and reading[0][0] is node
