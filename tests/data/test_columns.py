@@ -14,6 +14,7 @@ from netdial.measure import calibrate, intervals
 from netdial.pruning.channels import prune_family, retrain_structured
 from netdial.pruning.weights import importance
 from netdial.pruning.weights.rounds import retrain
+from netdial.structure import SearchSpace
 
 pandas = pytest.importorskip("pandas")
 
@@ -105,3 +106,16 @@ def test_noise_and_intervals_of_a_regression() -> None:
         work((FRAME, y))
     with pytest.raises(DataError, match="in another order"):
         nd.fit_starts([net], (FRAME, y), (TURNED, y), **ONCE)
+
+
+def test_a_search_meets_the_columns_of_its_training_part() -> None:
+    space = SearchSpace("columns")
+    x, y = space.input("x", (3,)), space.node("y")
+    space.edge(x, y, {name: lambda: torch.nn.Linear(3, 3) for name in ("one", "other")})
+    space.output(y)
+    settings: dict[str, Any] = {"epochs": 1, "candidates": 1, "starts": 1, "compare": False}
+    nd.search(space, (FRAME, Y), (FRAME, Y), test=(FRAME, Y), **settings)
+    with pytest.raises(DataError, match=r"validation part.*another order"):
+        nd.search(space, (FRAME, Y), (TURNED, Y), **settings)
+    with pytest.raises(DataError, match=r"test part.*another order"):
+        nd.search(space, (FRAME, Y), (FRAME, Y), test=(TURNED, Y), **settings)

@@ -10,9 +10,10 @@ import torch
 from scipy.optimize import minimize  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Dataset
 from netdial.evidence.estimators import linear
+from netdial.evidence.estimators.laplace import laplace
 from netdial.structure import SearchSpace, ZeroOperation, derive
 from netdial.structure.evidence import EVIDENCE_WAYS, weigh_network, weigh_structures
 from netdial.structure.spaces import ready_space
@@ -87,6 +88,65 @@ def test_networks_with_and_without_parameters_are_weighed(way: str) -> None:
     assert values["none"] == pytest.approx(-40 * math.log(2), abs=1e-3)
     assert values["skip"] > values["none"]
     assert all(math.isfinite(value) for value in values.values())
+
+
+def test_a_network_without_parameters_has_the_noise_of_its_errors() -> None:
+    x = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
+    y = x + 0.1 * torch.randn(50, 2, generator=torch.Generator().manual_seed(2))
+    space = small()
+    genotypes = [space.genotype({"x->y": name}) for name in ("skip", "linear")]
+    found = weigh_structures(space, genotypes, (x, y), CONFIG).rows[0]
+    errors = (y - x).double()
+    noise = torch.distributions.Normal(0.0, float(errors.square().mean().sqrt()))
+    assert found.log_evidence == pytest.approx(float(noise.log_prob(errors).sum()), rel=1e-5)
+
+
+def test_a_network_without_parameters_is_weighed_in_evaluation_mode() -> None:
+    space = SearchSpace("drops")
+    x, y = space.input("x", (3,)), space.node("y")
+    drop = lambda: nn.Sequential(nn.Flatten(), nn.Dropout(0.5))  # noqa: E731
+    space.edge(x, y, {"skip": nn.Identity, "drop": drop, "linear": lambda: nn.Linear(3, 3)})
+    space.output(y)
+    images = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    data = (images, images.argmax(dim=1))
+    weighed = weigh_structures(space, list(space.enumerate()), data, CONFIG)
+    skip, drop_, _ = (row.log_evidence for row in weighed.rows)
+    assert drop_ == pytest.approx(skip)
+
+
+def test_what_is_weighed_in_double_precision_is_trained_in_it() -> None:
+    seen: list[torch.dtype] = []
+
+    def made(shape: tuple[int, ...]) -> nn.Module:
+        layer = nn.Linear(1, 1)
+        layer.register_forward_hook(
+            lambda module, args, out: seen.append(out.dtype) if module.training else None
+        )
+        return layer
+
+    space = SearchSpace("seen")
+    x, y = space.input("x", (1,)), space.node("y")
+    space.edge(x, y, {"a": made, "none": ZeroOperation})
+    space.output(y)
+    config = CONFIG.changed(precision="64-true", epochs=1)
+    genotype = space.genotype({"x->y": "a"})
+    weigh_structures(space, [genotype], cubic(), config)
+    assert set(seen) == {torch.float64}
+
+
+@pytest.mark.parametrize("way", EVIDENCE_WAYS)
+def test_weights_of_examples_and_classes_are_refused(way: str) -> None:
+    space = small()
+    genotypes = [space.genotype({"x->y": "linear"})]
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    y, weight = (x[:, 0] < x[:, 1]).long(), torch.rand(40)
+    with pytest.raises(DataError, match="leave the weights out"):
+        weigh_structures(space, genotypes, (x, y, weight), CONFIG, way=way)  # type: ignore[arg-type]
+    balanced = CONFIG.changed(class_weight="balanced")
+    with pytest.raises(ConfigError, match="class_weight"):
+        weigh_structures(space, genotypes, (x, y), balanced, way=way)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="laplace: the data have weights"):
+        laplace(nn.Linear(2, 2), Dataset(x, y, weight=weight))
 
 
 def test_bad_input_is_refused() -> None:

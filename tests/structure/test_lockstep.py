@@ -164,3 +164,11 @@ def test_copies_of_a_supernet_run_their_own_layers() -> None:
     plain = Supernet(space, fused=False).double()
     assert torch.allclose(everything(twin, x)[0], everything(plain, x)[0])
     assert not torch.allclose(everything(net, x)[0], everything(plain, x)[0])
+
+
+def test_an_identity_that_is_hooked_is_no_chain() -> None:
+    identity = nn.Identity()
+    assert chain_of(identity) == []
+    identity.register_forward_hook(lambda module, args, out: 2 * out)
+    assert chain_of(identity) is None
+    assert chain_of(nn.Sequential(nn.ReLU(), identity)) is None

@@ -18,17 +18,18 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
 
 from netdial.core.errors import ConfigError, NonFiniteError, unknown
+from netdial.core.outputs import evaluating
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
+from netdial.data.memory.weights import unweighted
 from netdial.evidence import assess
 from netdial.evidence.estimators.laplace import laplace
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.genotype import Genotype
 from netdial.structure.graph.space import SearchSpace
-from netdial.structure.search.training import train_network
+from netdial.structure.search.training import losses, train_network
 from netdial.task import Task
 from netdial.task.rehearsal import admit_training, advise
 from netdial.train.config import FitConfig, TrainConfig, make
@@ -102,29 +103,41 @@ def weigh_structures(
         space: the search space.
         genotypes: structures that are weighed, one at least.
         data: training part, all of which is trained on.
-        config: settings of training.
+        config: settings of training, on one device in 32-true or 64-true.
         way: ``laplace`` or ``elbo``.
         kind: what is predicted; by default what the targets suggest.
         log_prior: log p(Γ) up to a constant; by default all structures alike.
 
     Raises:
-        ConfigError: there are no structures, the way is unknown, or every training diverged.
+        ConfigError: there are no structures, the way is unknown, every training diverged, or settings do not go with evidence.
+        DataError: the data cannot be used, or have weights.
     """
     if way not in EVIDENCE_WAYS:
         raise unknown("way to weigh structures", way, EVIDENCE_WAYS)
     if not genotypes:
         raise ConfigError("genotypes: is empty; give one structure at least")
     config = config or make(TrainConfig, {})
+    if config.class_weight is not None:
+        raise ConfigError(
+            "class_weight: evidence is of examples as they are; leave it out to weigh structures"
+        )
+    if config.devices > 1 or config.precision == "bf16-mixed":
+        raise ConfigError(
+            f"devices={config.devices}, precision={config.precision}: structures are weighed on one device, in 32-true or "
+            "64-true"
+        )
     networks = (derive(space, genotype) for genotype in genotypes)
     largest = max(networks, key=lambda net: sum(p.numel() for p in net.parameters()))
     part, task = admit_training(largest, data, kind)
     advise(task, part)
     if not isinstance(part, Dataset):
         raise ConfigError("evidence is that of data in memory; give tensors, not a loader")
+    unweighted(part, "weigh_structures")
     rows = []
     for genotype in genotypes:
         begun = time.process_time()
         network = derive(space, genotype, seed=config.seed)
+        network = network.double() if config.precision == "64-true" else network
         try:
             value = (
                 _laplace(network, part, task, config)
@@ -141,9 +154,18 @@ def weigh_structures(
 
 
 def _laplace(network: DerivedNetwork, data: Dataset, task: Task, config: TrainConfig) -> float:
-    """Returns the Laplace evidence at weights that are trained here; of a network without parameters its likelihood."""
+    """Returns the Laplace evidence at weights that are trained here.
+
+    That of a network without parameters is its likelihood, of numbers under the noise of its errors, as for the others.
+    """
     if not any(True for _ in network.parameters()):
-        return -float(_losses(network, data, task).sum())
+        found = _log_likelihood(network, data, task)
+        if task.targets != "numbers":
+            return found
+        count = data.y.numel()
+        squares = -2 * found - count * math.log(2 * math.pi)
+        noise_var = max(squares / count, torch.finfo(torch.float32).tiny)
+        return -0.5 * count * (math.log(2 * math.pi * noise_var) + 1)
     train_network(network, data, task.in_training(), config)
     return weigh_network(network, data, task)
 
@@ -166,7 +188,7 @@ def weigh_network(network: DerivedNetwork, data: Dataset, task: Task) -> float:
 def _elbo(network: DerivedNetwork, data: Dataset, task: Task, config: TrainConfig) -> float:
     """Returns the evidence lower bound of a mean-field normal posterior, trained under N(0, 1)."""
     if not any(True for _ in network.parameters()):
-        return -float(_losses(network, data, task).sum())
+        return _log_likelihood(network, data, task)
     shared = {n: v for n, v in config if n in TrainConfig.model_fields and n != "strategy"}
     settings = make(FitConfig, {**shared, "objective": "scaled-kl", "map": "table", "lams": (1.0,)})
     (family,) = fit_direct(network, data, lams=[1.0], kind=task, config=settings)
@@ -174,5 +196,6 @@ def _elbo(network: DerivedNetwork, data: Dataset, task: Task, config: TrainConfi
     return -found.value * math.log(2) * len(data)
 
 
-def _losses(network: DerivedNetwork, data: Dataset, task: Task) -> Tensor:
-    return task.nll(network(data.x), data.y)
+def _log_likelihood(network: DerivedNetwork, data: Dataset, task: Task) -> float:
+    with evaluating(network):
+        return -float(losses(network, data, task).sum())

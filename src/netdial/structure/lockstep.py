@@ -103,7 +103,7 @@ class ChainJob:
 
 def chain_of(module: nn.Module) -> list[nn.Module] | None:
     """Returns an operation as a chain of known layers; None if it is something else."""
-    if type(module) is nn.Identity:
+    if type(module) is nn.Identity and not _hooked(module):
         return []
     if type(module) is nn.Sequential and not _hooked(module):
         found: list[nn.Module] = []

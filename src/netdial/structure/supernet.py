@@ -8,6 +8,7 @@ Shapes: B examples, K operations of an edge.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from netdial.core.errors import ConfigError, ShapeError, unknown
 from netdial.structure.graph.domain import check_points
 from netdial.structure.graph.live import live
-from netdial.structure.graph.operations import make
+from netdial.structure.graph.operations import is_users, make
 from netdial.structure.graph.parts import SpaceEdge, StructureChoice
 from netdial.structure.graph.space import SearchSpace
 from netdial.structure.lockstep import ChainJob, chain_of, run_jobs, source_bundle
@@ -198,10 +199,19 @@ def bring(operations: list[Weighted], x: Tensor) -> Tensor:
 
 
 def fresh(space: SearchSpace, edge: SpaceEdge, operation: str, seed: int) -> nn.Module:
-    """Returns a module of an operation on an edge, freshly initialised."""
+    """Returns a module of an operation on an edge, freshly initialised.
+
+    One with frozen parameters or with buffers is a copy: a factory may hand out the same one each time, such as a pretrained
+    part, and neither training nor another precision may change what is not its own.
+    """
     where = f"edge {edge.name}, operation {operation}"
     shape = space.wiring.shapes[edge.source]
-    return make(edge.operations[operation], shape, where, seed, edge.name, operation)
+    factory = edge.operations[operation]
+    made = make(factory, shape, where, seed, edge.name, operation)
+    held = any(not leaf.requires_grad for leaf in made.parameters()) or any(
+        True for _ in made.buffers()
+    )
+    return copy.deepcopy(made) if held and is_users(factory) else made
 
 
 def _used(

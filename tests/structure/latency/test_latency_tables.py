@@ -245,3 +245,21 @@ def test_a_space_needs_structures_to_be_held_against() -> None:
         measure_table(one)
     with pytest.raises(ConfigError, match="batch_size=0"):
         measure_table(small, batch_size=0)
+
+
+class Nap(Sleep):
+    """The same, of which the text does not say how long it takes."""
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+def test_operations_whose_texts_are_alike_have_times_of_their_own() -> None:
+    space = SearchSpace("texts")
+    x, y = space.input("x", (3,)), space.node("y")
+    space.edge(x, y, {"short": lambda: Nap(0.2), "long": lambda: Nap(4.0), "none": ZeroOperation})
+    space.output(y)
+    times = measuring._operations(space, 1, torch.device("cpu"))["x->y"]
+    assert repr(Nap(0.2)) == repr(Nap(4.0))
+    assert times["long"].ms > 10 * times["short"].ms
+    assert measuring._about(nn.Linear(3, 3), (3,)) == measuring._about(nn.Linear(3, 3), (3,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,18 +16,24 @@ from netdial.core.records import Record
 from netdial.runs.searched import searched
 from netdial.structure.nbtiny import CELLS, cell_code
 from netdial.structure.nbtiny.space import genotype_of, index_of, tiny_space
+from netdial.structure.search import guards
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.guards import (
     GuardReport,
+    before_rise,
     count_skips,
     epoch_before_rise,
     largest_eigenvalue,
     most_skips,
     with_few_skips,
 )
+from netdial.structure.search.job import SearchJob
 from netdial.structure.search.limits import SizeLimit
 from netdial.structure.search.outcome import Gap, SearchOutcome
 from netdial.structure.search.searching import prepare
+from netdial.structure.search.shared.varying import VaryingStructure
+from netdial.structure.search.state import SearchState
+from netdial.structure.search.strategies.family import FamilySearch
 from netdial.structure.spaces.registry import SPACES
 from netdial.train.loop import Interrupted
 
@@ -124,6 +131,53 @@ def test_a_search_says_what_its_guards_saw() -> None:
     by_trials = nd.search(SPACE, *problem(), strategy="random", options={"trials": 2}, **options)
     assert by_trials.guards is None
     assert by_trials.remarks == []
+
+
+def along(**settings: Any) -> tuple[SearchJob, FamilySearch, SearchState]:
+    options: dict[str, Any] = {
+        "network_epochs": 1,
+        "batch_size": 25,
+        "starts": 1,
+        "compare": False,
+        "curvature": True,
+    }
+    job = prepare(SPACE, *problem(), SearchConfig(strategy="family", **options, **settings))
+    assert isinstance(job.strategy, FamilySearch)
+    return job, job.strategy, job.searched(job.strategy, {})[0]
+
+
+def test_the_curvature_of_a_search_along_prices_is_that_at_its_weights() -> None:
+    job, strategy, state = along(epochs=6)
+    noted, _ = before_rise(state)
+    strategy.settle(state, float(strategy.domain.lam(torch.tensor(0.5))))
+
+    def loss() -> Tensor:
+        outputs = state.supernet(job.judged.x, strategy.mixture(state), sparse=False)
+        return torch.nn.functional.cross_entropy(outputs, job.judged.y)
+
+    assert epoch_before_rise(noted) == 6
+    assert noted[-1] == pytest.approx(
+        largest_eigenvalue(loss, list(state.module.structure)), rel=1e-3
+    )
+
+
+def test_a_search_along_prices_takes_the_structures_before_the_rise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guards, "epoch_before_rise", lambda curvature: 1)
+    job, strategy, state = along(epochs=3)
+    before = (state.memory or {})["guard: structures"][0]
+    found = job._along(strategy, state, 0.0)
+    assert found.guards is not None
+    assert found.guards.epoch == 1
+    assert found.probabilities is not None
+    (pivots,) = strategy.structure(SPACE).values()
+    lam = min(found.front, key=lambda point: point.tried.loss).lam
+    unit = float(strategy.domain.unit(torch.tensor([lam], dtype=torch.float64)))
+    names = list(strategy.structure(SPACE))
+    rows = VaryingStructure(SPACE, strategy.regions).means({names[0]: before.view_as(pivots)}, unit)
+    for key, row in found.probabilities.items():
+        torch.testing.assert_close(row, rows[key])
 
 
 def test_remarks_are_made_where_something_was_done() -> None:

@@ -39,6 +39,7 @@ from netdial.core.registry import Registry
 from netdial.curvature import diagonal, full, gradient, kronecker
 from netdial.curvature.precision import Block, DenseBlock, DiagonalBlock, KroneckerBlock
 from netdial.data.dataset import Dataset
+from netdial.data.memory.weights import unweighted
 from netdial.evidence.estimators.quadratic import Quadratic, minimise
 from netdial.family.family import Family
 from netdial.nets.foreign import copy_network
@@ -116,6 +117,7 @@ def laplace(
     Raises:
         ConfigError: an option is unknown, a variance is not positive, or options do not go together.
         ShapeError: a mask does not fit its parameter.
+        DataError: the data have weights.
 
     >>> net = nn.Linear(1, 1, bias=False)
     >>> _ = nn.init.zeros_(net.weight)
@@ -124,6 +126,7 @@ def laplace(
     (0.6931, 0.75)
     """
     part, task = admit(net, data, kind, part="training part")
+    unweighted(part, "laplace")
     _check_options(structure, task, optimise_prior, noise_var, optimise_noise)
     if structure == "full":
         net = copy_network(net).double()

@@ -143,7 +143,8 @@ def candidates(
         if share and loss is not None and surface.split == "valid":
             left = surface.get(lam, share, "params")
             if left is None and isinstance(whole, int):
-                left = whole * (1 - (surface.get(lam, share, "removed") or share))
+                gone = surface.get(lam, share, "removed")
+                left = whole - (whole * share if gone is None else gone)
             packed = None if left is None or size is None else _packed(left, whole, size)
             words = f"{share:.4g} of the weights removed"
             found.append(Affordable(lam, share, words, _loss(surface.decides, loss), left, packed))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -153,7 +154,7 @@ def _operations(
         for operation in edge.operations:
             module = fresh(space, edge, operation, 0).to(device)
             if not isinstance(module, ZeroOperation):
-                alike = f"{module!r} on {list(shape)}"
+                alike = _about(module, shape)
                 cases.setdefault(alike, (module, x))
                 places[name, operation] = alike
     found = time_modules(cases)
@@ -165,6 +166,38 @@ def _operations(
         }
         for name, edge in space.wiring.edges.items()
     }
+
+
+def _about(module: nn.Module, shape: Sequence[int]) -> str:
+    """Returns what decides how long a module takes on inputs of a shape: its layers, their settings and their tensors.
+
+    A setting of which its text does not tell everything, such as a function, makes the module one of its own.
+    """
+    usual = vars(nn.Module())
+    layers = [
+        (
+            name,
+            id(type(part)),
+            [
+                (at, repr(value) if _is_plain(value) else str(uuid.uuid4()))
+                for at, value in vars(part).items()
+                if at not in usual
+            ],
+        )
+        for name, part in module.named_modules()
+    ]
+    tensors = itertools.chain(module.named_parameters(), module.named_buffers())
+    return repr(
+        (list(shape), layers, [(name, list(one.shape), str(one.dtype)) for name, one in tensors])
+    )
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(part) for part in itertools.chain(value, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float | bool | torch.dtype)
 
 
 def _random(space: SearchSpace, count: int, seed: int) -> list[Genotype]:

@@ -176,7 +176,7 @@ class LatencyLookup:
             )
         if self.agreement is None:
             raise ConfigError(
-                "latency table: was not held against whole networks; use held_against"
+                "latency table: was not held against whole networks; measure_table does so"
             )
         if not self.agreement.good:
             raise ConfigError(

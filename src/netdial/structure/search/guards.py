@@ -170,7 +170,10 @@ def note_curvature(
     with modes_kept(state.supernet):
         state.supernet.eval()
         value = largest_eigenvalue(
-            lambda: context.loss(state, strategy.mixture(state), rows, sparse=False), parameters
+            lambda: context.loss(
+                state, strategy.mixture(state), rows, sparse=False, weights=strategy.weights(state)
+            ),
+            parameters,
         )
     now = {
         _CURVATURE: torch.tensor([value], dtype=torch.float64),

@@ -177,11 +177,11 @@ class SearchJob:
 
     def _along(self, strategy: AlongStrategy, state: SearchState, seconds: float) -> SearchOutcome:
         """Returns the structures along λ, and of them the one of least validation loss."""
+        curvature, epoch = before_rise(state)
         front, tried = self.front(strategy, state)
         best = min(front, key=lambda point: point.tried.loss)
         strategy.settle(state, best.lam)
         probabilities, likeliest = self.chosen(strategy, state)
-        curvature, epoch = before_rise(state)
         return SearchOutcome(
             self.trained(best.tried)[0],
             best.genotype,

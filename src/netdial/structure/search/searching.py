@@ -11,6 +11,7 @@ from netdial.core.outputs import in_usual_modes
 from netdial.core.size import parse_target
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
+from netdial.data.memory.columns import columns_of
 from netdial.data.memory.weights import weighted_both
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.checking import check_batch
@@ -74,7 +75,8 @@ def search(
     job.unlike = dict(unlike or {})
     part = None
     if test is not None:
-        part = admit(_probe(space), test, job.task, part="test part")[0]
+        columns = columns_of(train)
+        part = admit(_probe(space), test, job.task, part="test part", columns=columns)[0]
     return job.run(part)
 
 
@@ -92,7 +94,7 @@ def prepare(
     net = _probe(space)
     admitted, task = admit_training(net, data, kind)
     advise(task, admitted)
-    part, _ = admit(net, valid, task, part="validation part")
+    part, _ = admit(net, valid, task, part="validation part", columns=columns_of(data))
     admitted, judged = weighted_both(admitted, part, config.class_weight, task.targets)
     if config.size is not None and parse_target(config.size).kind == "ms":
         limit = latency_limit(space, config.size, measure_table(space))

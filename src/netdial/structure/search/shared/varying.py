@@ -27,7 +27,7 @@ _ON_SIMPLEX, _ON_CUBE = "categorical", "bernoulli"
 
 
 class VaryingSupernet(Supernet):
-    """A supernet whose weights are piecewise linear in log λ.
+    """A supernet whose weights are piecewise linear in log λ, but for those that its operations freeze.
 
     Its own tensors are where the weights of one λ are put (``settle``); they are not trained.
 
@@ -39,7 +39,7 @@ class VaryingSupernet(Supernet):
 
     def __init__(self, space: SearchSpace, seed: int = 0, *, regions: int = 3) -> None:
         super().__init__(space, seed)
-        leaves = dict(self.named_parameters())
+        leaves = {name: leaf for name, leaf in self.named_parameters() if leaf.requires_grad}
         for leaf in leaves.values():
             leaf.requires_grad_(False)
         layout = Layout.of(leaves)

@@ -39,10 +39,10 @@ class Darts(LogitStrategy):
         self, state: SearchState, batch: Mapping[str, Batch], context: StepContext
     ) -> Tensor:
         """Moves the structure parameters along the hypergradient; returns the validation loss before."""
-        if self.order == "first":
+        trained = {n: p for n, p in state.supernet.named_parameters() if p.requires_grad}
+        if self.order == "first" or not trained:
             return super().step_structure(state, batch, context)
-        names = [name for name, _ in state.supernet.named_parameters()]
-        weights = [weight for _, weight in state.supernet.named_parameters()]
+        names, weights = list(trained), list(trained.values())
 
         def loss(part: str, at: Tensors) -> Tensor:
             gamma = self.gamma(state, context.progress(state), context.source(state, "structure"))
