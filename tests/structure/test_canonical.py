@@ -18,6 +18,7 @@ from netdial.structure import (
     derive,
     distinct,
 )
+from netdial.structure.search.guards import count_skips, most_skips
 
 from .spaces_of_tests import dense_cell, linear
 
@@ -131,3 +132,31 @@ def test_the_order_of_a_concatenation_counts() -> None:
         for a, b in (("none", "tanh"), ("tanh", "none"))
     )
     assert left != right
+
+
+def test_an_operation_is_an_identity_where_it_is_one() -> None:
+    """Of tied edges one may have to change the shape, and then its skip is a layer."""
+
+    def skip(shape: tuple[int, ...]) -> nn.Module:
+        return nn.Identity() if shape == (4,) else nn.Linear(shape[0], 4)
+
+    for sizes in ((6, 4, 4), (4, 4, 6)):
+        space = SearchSpace("widths")
+        first = space.input("x", sizes[:1])
+        node = [space.node(name, "concat" if sizes[2] == 6 else "sum") for name in ("a", "b", "y")]
+        tanh = lambda shape: nn.Sequential(nn.Linear(shape[0], 4), nn.Tanh())  # noqa: E731
+        tied = {"skip": skip, "tanh": tanh}
+        space.edge(first, node[0], tied, key="k")
+        if sizes[2] == 6:
+            space.edge(first, node[0], {"two": lambda: nn.Linear(4, 2)}, name="two")
+        space.edge(node[0], node[1], tied, key="k")
+        space.edge(node[1], node[2], {"head": lambda: nn.Linear(4, 2)})
+        space.output(node[2])
+        genotype = space.genotype({"k": "skip"})
+        layers = sum(":skip" in label for *_, label in canonical_form(space, genotype).links)
+        identities = [
+            name for name in space.wiring.edges if "skip" in space.wiring.identities[name]
+        ]
+        assert len(identities) == count_skips(space, genotype) == 1
+        assert most_skips(space) == 1
+        assert layers >= 1

@@ -233,6 +233,16 @@ def test_tied_edges_have_the_same_operations() -> None:
         _ = space.wiring
 
 
+def test_tied_edges_bring_nothing_with_the_same_operations() -> None:
+    space = SearchSpace("tied")
+    x, a, y = space.input("x", (4,)), space.node("a"), space.node("y")
+    space.edge(x, a, {"some": lambda: nn.Linear(4, 4), "none": ZeroOperation}, key="k")
+    space.edge(a, y, {"some": lambda: nn.Linear(4, 4), "none": nn.Identity}, key="k")
+    space.output(y)
+    with pytest.raises(ConfigError, match=r"a->y: is tied to edge x->a, and operation none"):
+        _ = space.wiring
+
+
 def test_arguments_of_other_types_are_named() -> None:
     space, cell = SearchSpace(), SearchSpace("cell")
     x, h = space.input("x", (4,)), space.node("h")

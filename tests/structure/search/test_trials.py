@@ -93,6 +93,25 @@ def test_evolution_changes_one_choice_of_one_of_the_youngest() -> None:
     assert sum(a != b for a, b in zip(parent, code.code(asked.genotype), strict=True)) == 1
 
 
+def test_rungs_of_few_structures_and_epochs_are_climbed_once() -> None:
+    space = SearchSpace("few")
+    x, y = space.input("x", (2,)), space.node("y")
+    names = [f"operation{number}" for number in range(7)]
+    space.edge(x, y, dict.fromkeys(names, lambda: nn.Linear(2, 2)))
+    space.output(y)
+    strategy = strategy_of("halving", {"trials": 18})
+    assert isinstance(strategy, TrialStrategy)
+
+    def made(asked: Asked) -> Tried:
+        loss = float(names.index(asked.genotype["x->y"][0]))
+        return Tried(asked.genotype, asked.epochs, loss, 1, 0.0)
+
+    results = run_trials(strategy, Scope(space, 4, 0, lambda genotype: True), made, [])
+    assert [each.epochs for each in results] == [1] * 7 + [1] * 2 + [4]
+    assert sorted(each.loss for each in results[7:9]) == [0, 1]
+    assert results[-1].loss == 0
+
+
 def test_halving_climbs_its_rungs() -> None:
     strategy, results = ran("halving")
     assert Counter(each.epochs for each in results) == {7: 27, 20: 9, 60: 3}

@@ -92,8 +92,7 @@ def _passes_on(
     """Returns whether a node is what one of its edges passes on from another node."""
     if len(edges) != 1 or not wiring.aggregators[node].alone:
         return False
-    choice, names = wiring.choices[edges[0].key], chosen[edges[0].name]
-    identities = {choice.operations[index] for index in choice.identities}
+    names, identities = chosen[edges[0].name], wiring.identities[edges[0].name]
     dropped = wiring.aggregators[node].name == "sum" or len(wiring.incoming[node]) == 1
     return dropped and len(names) == 1 and names[0] in identities
 

@@ -43,9 +43,12 @@ def wire(
     _check_paths(input, output, order, incoming)
     shapes, brought, special = _shapes(input, shape, order, nodes, incoming)
     listed = [edge for node in order for edge in incoming[node]]
-    return Wiring(
-        input, output, order, dict(nodes), incoming, shapes, brought, _choices(listed, special)
-    )
+    identities = {
+        edge.name: frozenset(list(edge.operations)[at] for at in special[edge.name][1])
+        for edge in listed
+    }
+    choices = _choices(listed, special)
+    return Wiring(input, output, order, dict(nodes), incoming, shapes, brought, choices, identities)
 
 
 def _sorted(names: Sequence[str], incoming: Mapping[str, tuple[SpaceEdge, ...]]) -> tuple[str, ...]:
@@ -178,8 +181,16 @@ def _choices(
                 f"edge {edge.name}: is tied to edge {before.edges[0]}, but has other operations or another domain "
                 f"({', '.join(names)}; {edge.domain}) than that ({', '.join(before.operations)}; {before.domain})"
             )
+        zeros, identities = special[edge.name]
+        if before is not None and before.zeros != zeros:
+            differs = names[min(before.zeros ^ zeros)]
+            raise ConfigError(
+                f"edge {edge.name}: is tied to edge {before.edges[0]}, and operation {differs} brings something on one of the "
+                "two alone; make it a ZeroOperation on both or on none"
+            )
+        identities |= before.identities if before else frozenset()
         tied = (*(before.edges if before else ()), edge.name)
-        found[edge.key] = StructureChoice(edge.key, names, edge.domain, *special[edge.name], tied)
+        found[edge.key] = StructureChoice(edge.key, names, edge.domain, zeros, identities, tied)
     return found
 
 

@@ -45,7 +45,7 @@ class StructureChoice:
         operations: names of the operations, K of them.
         domain: where the parameters may lie.
         zeros: positions of operations that bring nothing.
-        identities: positions of operations that bring what they are given.
+        identities: positions of operations that bring what they are given, on some edge at least.
         edges: names of the edges that follow it.
     """
 
@@ -95,6 +95,7 @@ class Wiring:
         shapes: node -> shape without the batch.
         brought: edge -> shape of what it brings; that of the node where it is nothing else is known.
         choices: key -> what is chosen, for every key.
+        identities: edge -> names of its operations that bring what they are given; tied edges may differ in them.
     """
 
     input: str
@@ -105,6 +106,7 @@ class Wiring:
     shapes: Mapping[str, Shape]
     brought: Mapping[str, Shape]
     choices: Mapping[str, StructureChoice]
+    identities: Mapping[str, frozenset[str]]
 
     @cached_property
     def edges(self) -> dict[str, SpaceEdge]:

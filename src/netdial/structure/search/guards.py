@@ -86,16 +86,14 @@ def _skips(space: SearchSpace, genotype: Genotype) -> list[str]:
     wiring, (_, chosen) = space.wiring, live_operations(space.wiring, genotype)
     found = []
     for edge, names in chosen.items():
-        choice = wiring.choices[wiring.edges[edge].key]
-        identities = {choice.operations[at] for at in choice.identities}
-        if edge in _free_edges(space) and names and set(names) <= identities:
+        if edge in _free_edges(space) and names and set(names) <= wiring.identities[edge]:
             found.append(edge)
     return found
 
 
 def most_skips(space: SearchSpace) -> int:
     """Returns how many identities a network may have by default: a third of the edges that can be one, one at least."""
-    able = sum(len(c.edges) for c in space.choices.values() if c.identities)
+    able = sum(bool(space.wiring.identities[edge]) for edge in _free_edges(space))
     return max(1, able // 3)
 
 

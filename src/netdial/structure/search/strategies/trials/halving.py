@@ -25,11 +25,10 @@ class Halving(TrialStrategy):
 
     def propose(self, scope: Scope, results: Sequence[Tried]) -> Sequence[Asked]:
         """Returns the structures of the next rung."""
+        drawn = RandomSearch(trials=self.trials).propose(scope, [])
         if not results:
-            drawn = RandomSearch(trials=self.trials).propose(scope, [])
             return [Asked(each.genotype, self._epochs(scope, 0)) for each in drawn]
-        started, rung = 0, 0
-        size = sum(each.epochs == results[0].epochs for each in results[: self.trials])
+        started, rung, size = 0, 0, len(drawn)
         while started + size < len(results):
             started, size, rung = started + size, max(1, size // self.factor), rung + 1
         if rung + 1 >= self.rungs:
