@@ -15,6 +15,7 @@ from netdial.core.errors import ConfigError, DataError, TraceError
 from netdial.core.layout import Layout
 from netdial.family.family import Family
 from netdial.family.fields import Anchor, Fields
+from netdial.train.finetune import specialise
 
 LAYOUT = Layout.of({"w": torch.zeros(4)})
 
@@ -168,3 +169,15 @@ def test_old_inputs_that_the_network_does_not_take_are_refused_in_words(outputs:
     y = (x[:, 0] > 0).long() if outputs == 2 else x[:, :1]
     with pytest.raises(TraceError, match=r"network Linear: fails on inputs of shape \[\d+, 5\]"):
         nd.fit(nn.Linear(3, outputs), (x, y), anchor="start", old_inputs=torch.randn(6, 5))
+
+
+@pytest.mark.parametrize("frozen", [(), ("2.*",)])
+def test_a_member_by_itself_has_the_same_prior(frozen: tuple[str, ...]) -> None:
+    x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    data = (x, (x[:, 0] > 0).long())
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
+    family = nd.fit(
+        net, data, objective="scaled-kl", anchor="start", old_inputs=x[:20], epochs=3, freeze=frozen
+    )
+    member = specialise(family, 1.0)
+    torch.testing.assert_close(member.kl([1.0]), family.kl([1.0]))

@@ -99,7 +99,11 @@ def specialise(
         objective: what it will be trained under; ``l2`` and ``l1`` keep the means alone. By default that of ``family``.
         freeze: patterns of parameters to freeze at their values, beside those that are frozen already.
         shared: patterns of parameters that lose their posterior, beside those that have none.
+
+    Raises:
+        ConfigError: a pattern of ``shared`` matches what was pruned in part, which nothing would hold at 0.
     """
+    _check_pruned(family, freeze, shared)
     point = family.log_std is None or (objective is not None and OBJECTIVES[objective].is_point)
     config = replace(
         family.config,
@@ -118,6 +122,12 @@ def specialise(
             values = known[path.rpartition(".")[2]]
             flat = [values[name].flatten(1) for name in table.layout.names]
             table.pivots.copy_(torch.cat(flat, dim=1))
+        if family.anchor is not None:
+            rows = [family.layout.split(row) for row in family.anchor]
+            names = member.layout.names
+            member.anchor = torch.stack(
+                [torch.cat([row[name].flatten() for name in names]) for row in rows]
+            )
         if family.kept is not None:
             kept = family.layout.split(family.kept)
             flat = [
@@ -126,6 +136,20 @@ def specialise(
             ]
             member.restrict(torch.cat([part.to(family.device) for part in flat]))
     return member
+
+
+def _check_pruned(family: Family, freeze: Sequence[str], shared: Sequence[str]) -> None:
+    """Refuses parameters that were pruned in part and would be trained without what holds the rest at 0."""
+    if family.kept is None:
+        return
+    loose = matching(family.net, "shared", shared) - matching(family.net, "freeze", freeze)
+    kept = family.layout.split(family.kept)
+    for name in kept:
+        if name in loose and not bool(kept[name].all()):
+            raise ConfigError(
+                f"shared: {name} has weights that were pruned, and parameters without a posterior are not held at 0; leave it "
+                "out, or freeze it"
+            )
 
 
 def _others(family: Family, freeze: Sequence[str], shared: Sequence[str]) -> dict[str, list[str]]:

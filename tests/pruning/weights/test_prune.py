@@ -87,6 +87,21 @@ def test_masks_survive_training_saving_and_export(
     assert int((~twice.kept).sum()) == round(0.8 * N_WEIGHTS), "shares are of the whole network"
 
 
+def test_what_was_pruned_is_not_trained_without_its_posterior(
+    blobs: tuple[Tensor, Tensor],
+) -> None:
+    pruned = prune(family_of(), 1.0, 0.5)
+    assert pruned.kept is not None
+    kept = pruned.layout.split(pruned.kept)
+    name = next(name for name, mask in kept.items() if not mask.all())
+    with pytest.raises(ConfigError, match="pruned"):
+        finetune(pruned, 1.0, blobs, epochs=1, shared=[name])
+    still = finetune(pruned, 1.0, blobs, epochs=1, shared=[name], freeze=[name])
+    assert torch.equal(still.export(1.0).get_parameter(name), pruned.at(1.0)[name])
+    whole = next(name for name, mask in kept.items() if mask.all())
+    finetune(pruned, 1.0, blobs, epochs=1, shared=[whole])
+
+
 def test_a_smaller_share_gives_nothing_back(blobs: tuple[Tensor, Tensor]) -> None:
     half = prune(family_of(), 1.0, 0.5)
     again = prune(half, 1.0, 0.2)
