@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), traceback.__file__)
 """Where code lies that is not the user's: netdial's, torch's and what prints tracebacks."""
-_FREE = ("training", "inplace", "p", "dropout", "momentum")
+_FREE = ("training", "inplace", "p", "dropout", "momentum", "sparse")
 """Attributes of layers that may differ: they do not change what the network computes once it is trained."""
 _PLAIN = (bool, int, float, str, tuple)
 _ASKS = ("size", "dim", "numel", "new_zeros", "new_ones", "new_full", "new_empty")

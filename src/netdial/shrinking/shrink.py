@@ -168,6 +168,11 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     """Returns a copy of a network with switches, as a graph of what can be cut."""
     check_initialised(net)
     net = with_plain_weights(net)
+    for layer in net.modules():
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
+            layer.sparse = (
+                False  # a switch reads all channels, and few optimisers take sparse gradients
+            )
     for name in matching(net, "freeze", config.freeze):
         net.get_parameter(name).requires_grad_(False)
     if config.precision == "64-true":

@@ -23,6 +23,7 @@ Scale = Switch | Norm
 Layer = Linear | Scale
 Recurrent = nn.RNNBase | nn.RNNCellBase
 Reader = Layer | Recurrent
+Table = nn.Embedding | nn.EmbeddingBag
 
 BY_BATCH = "normalises by the batch even in evaluation (no running statistics)"
 
@@ -65,11 +66,11 @@ def normalisation(norm: Norm) -> tuple[Tensor, Tensor]:
     return scale, shift if norm.bias is None else shift + norm.bias
 
 
-def channel_dim(layer: Reader, ndim: int) -> int:
+def channel_dim(layer: Reader | Table, ndim: int) -> int:
     """Returns the dimension of a layer's channels in an input or output of ``ndim`` dimensions."""
     if isinstance(layer, Switch):
         return layer.dim % ndim
-    if isinstance(layer, nn.Linear | nn.RNNBase | nn.RNNCellBase):
+    if isinstance(layer, nn.Linear | nn.RNNBase | nn.RNNCellBase | Table):
         return ndim - 1
     if isinstance(layer, Convolution | Transposed):
         return ndim - 1 - len(layer.kernel_size)
@@ -104,8 +105,11 @@ def _weighted(layer: Linear, vector: Tensor, *, output: bool) -> Tensor:
     return torch.mul(apart, spread).flatten(0, 1)
 
 
-def scale_output(layer: Layer, affine: Affine) -> None:
-    """Changes a layer so that it outputs a x + b in place of x."""
+def scale_output(layer: Layer | Table, affine: Affine) -> None:
+    """Changes a layer so that it outputs a x + b in place of x; a table of vectors has b = 0."""
+    if isinstance(layer, Table):
+        layer.weight.data = layer.weight * affine.scale
+        return
     if isinstance(layer, Switch):
         layer.theta.data = layer.theta * affine.scale
         return

@@ -25,6 +25,7 @@ from netdial.channels.fold.affine import (
     Reader,
     Recurrent,
     Scale,
+    Table,
     channel_dim,
     no_shift,
     normalisation,
@@ -134,7 +135,7 @@ class Folder:
         """
         maker, _ = self._maker(node)
         layer, uses = self.module(maker), self._calls(self.module(maker))
-        if not isinstance(layer, Layer):
+        if not isinstance(layer, Layer | Table):
             raise CannotFold(f"{maker.name!r} before it is no layer that could take it up")
         nodes = [node] if len(uses) == 1 else self._gates(node)
         chains = [self._maker(alike) for alike in nodes]
@@ -150,11 +151,10 @@ class Folder:
             self._check(found, layer, self._affine(alike))
         if not self.norms and isinstance(layer, Norm) and not layer.affine:
             raise CannotFold(f"{maker.name!r} before it has no weight that could take it up")
-        if isinstance(layer, Switch):
-            if affine.shift.any():
-                raise CannotFold(f"{maker.name!r} before it cannot hold a shift")
-            if len(affine.scale) != len(layer.theta):
-                raise CannotFold(f"{maker.name!r} before it has other channels")
+        if isinstance(layer, Switch | Table) and affine.shift.any():
+            raise CannotFold(f"{maker.name!r} before it cannot hold a shift")
+        if isinstance(layer, Switch) and len(affine.scale) != len(layer.theta):
+            raise CannotFold(f"{maker.name!r} before it has other channels")
         scale_output(layer, affine)
         self.changed.update(read.name for found, between in chains for read in (found, *between))
         for alike in nodes:
@@ -292,7 +292,7 @@ class Folder:
             or node.kwargs.get("inplace") is True
         )
 
-    def _check(self, node: fx.Node, layer: Reader, affine: Affine) -> None:
+    def _check(self, node: fx.Node, layer: Reader | Table, affine: Affine) -> None:
         """Refuses a layer whose weights may not be changed for this one use, or whose channels are others."""
         if _hooked(layer):
             raise CannotFold(f"{node.name!r} has hooks, which would no longer see what they saw")

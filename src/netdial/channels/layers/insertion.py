@@ -40,8 +40,8 @@ def insert_switches(
 ) -> dict[str, str]:
     """Puts switches behind the layers of a traced network, in place; returns layer -> switch.
 
-    They are linear and convolution modules, products with a parameter of the network's own (``flow.weighted``; there the
-    layer is the parameter), and recurrent layers and cells, whose switch is on the hidden units (``layers.gated``).
+    They are linear, convolution and embedding modules, products with a parameter of the network's own (``flow.weighted``;
+    there the layer is the parameter), and recurrent layers and cells, whose switch is on the hidden units (``layers.gated``).
 
     A switch stands behind the layer's BatchNorm if that is all that reads the layer, else right behind the layer and behind
     the parameters that are added to its channels later (``flow.behind``), so a channel with θ = 0 sends 0 to all who read it.
@@ -130,7 +130,7 @@ def _calls(traced: fx.GraphModule) -> dict[str, list[fx.Node]]:
     found: dict[str, list[fx.Node]] = {}
     for node in traced.graph.nodes:
         module = module_of(traced, node)
-        if isinstance(module, (nn.Linear, _ConvNd)) or _is_recurrent(module):
+        if isinstance(module, (nn.Linear, _ConvNd)) or _is_recurrent(module) or _is_table(module):
             found.setdefault(str(node.target), []).append(node)
         elif (by := weighted(node)) is not None and _parameter(traced, by.weight).ndim > 1:
             found.setdefault(str(by.weight.target), []).append(node)
@@ -181,7 +181,16 @@ def _made_by(traced: fx.GraphModule, node: fx.Node) -> tuple[str, int]:
         if isinstance(module, nn.RNNCellBase)
         else "weight"
     )
-    return f"{node.target}.{weight}", int(isinstance(module, _ConvTransposeNd))
+    second = isinstance(module, _ConvTransposeNd | nn.Embedding | nn.EmbeddingBag)
+    return f"{node.target}.{weight}", int(second)
+
+
+def _is_table(module: nn.Module | None) -> bool:
+    """Returns whether a module looks up vectors, or sums or means of them, each channel by itself."""
+    if not isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return False
+    largest = isinstance(module, nn.EmbeddingBag) and module.mode == "max"
+    return module.max_norm is None and not largest
 
 
 def _is_recurrent(module: nn.Module | None) -> bool:
@@ -211,8 +220,8 @@ def _chosen(
         raise ConfigError("the network has no layer that can shrink: " + "; ".join(known + others))
     if not calls:
         raise ConfigError(
-            "the network has no layer that can shrink: it calls no linear, convolution or recurrent module, and multiplies by "
-            "no parameter of its own"
+            "the network has no layer that can shrink: it calls no linear, convolution, embedding or recurrent module, and "
+            "multiplies by no parameter of its own"
         )
     if not free:
         raise ConfigError(
@@ -235,6 +244,8 @@ def _switch_for(
         like = module.weight_hh_l0 if isinstance(module, nn.RNNBase) else module.weight_hh
         channels = getattr(module, "proj_size", 0) or module.hidden_size
         dim, copies = -1, 1 + getattr(module, "bidirectional", False)
+    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        channels, dim, like = module.embedding_dim, -1, module.weight
     elif isinstance(module, nn.Linear):
         channels, dim, like = module.out_features, -1, module.weight
     else:

@@ -205,6 +205,7 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
         gradients: Sequence[Tensor | None] = [None] * len(held)
         if isinstance(loss, Tensor) and loss.requires_grad:
             gradients = torch.autograd.grad(loss, held, allow_unused=True) if held else ()
+            gradients = [g.to_dense() if g is not None and g.is_sparse else g for g in gradients]
         outputs = [part.detach() for part in outputs]
         with torch.no_grad():  # once more: what it remembers
             again = tensors(net(*_own(inputs)))

@@ -19,7 +19,7 @@ from netdial.channels.nodes import detached, module_of, name_of, only_asks
 
 _MIXING = (
     *(nn.Linear, nn.Bilinear, _ConvNd, nn.RNNBase, nn.RNNCellBase),
-    *(nn.MultiheadAttention, Attention),
+    *(nn.MultiheadAttention, Attention, nn.Embedding, nn.EmbeddingBag),
 )
 _MIXING_FUNCTIONS: set[Any] = {
     F.linear,
