@@ -369,7 +369,7 @@ def test_names_that_collide_are_made_different() -> None:
 def test_where_there_is_no_place_the_reason_is_given() -> None:
     with pytest.raises(ConfigError, match="0 makes the network's output"):
         insert_switches(fx.symbolic_trace(nn.Sequential(nn.Linear(3, 2), nn.ReLU())))
-    with pytest.raises(ConfigError, match="no linear, convolution or recurrent module"):
+    with pytest.raises(ConfigError, match="no linear, convolution, embedding or recurrent module"):
         insert_switches(fx.symbolic_trace(nn.Sequential(nn.ReLU())))
     net = plain()
     insert_switches(net)

@@ -95,6 +95,12 @@ def one_after_another(self: Net, y: Tensor) -> Tensor:
     return y
 
 
+def along_a_diagonal(self: Net, y: Tensor) -> Tensor:
+    among = y @ y.mT
+    among.diagonal(dim1=-2, dim2=-1).add_(1.0)
+    return torch.linalg.solve(among, y)
+
+
 @pytest.mark.parametrize("asks", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "between",
@@ -108,6 +114,7 @@ def one_after_another(self: Net, y: Tensor) -> Tensor:
         nested,
         read_again,
         one_after_another,
+        along_a_diagonal,
     ],
 )
 def test_channels_pass_what_is_written(

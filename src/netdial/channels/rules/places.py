@@ -139,6 +139,17 @@ def diagonal(
     return Value((*rest, scene.result(node).labels[-1]))
 
 
+@on(functions=[torch.diagonal_scatter], methods=["diagonal_scatter"])
+def diagonal_put(
+    scene: Scene, node: fx.Node, x: Value, source: Value, *args: Any, **kwargs: Any
+) -> Value:
+    """A tensor with other entries where its two places are the same."""
+    found: Value = diagonal(scene, node, x, *args, **kwargs)
+    for axis, other in zip(found.labels, source.labels, strict=True):
+        scene.join(axis, other)
+    return x
+
+
 @on(functions=[torch.diff], methods=["diff"])
 def differences(
     scene: Scene, node: fx.Node, x: Value, n: int = 1, dim: int = -1, *around: Any, **kwargs: Any

@@ -23,7 +23,7 @@ from netdial.core.errors import TraceError
 from netdial.core.outputs import plain
 
 _VIEWS = {"getitem", "getattr", "view", "reshape", "flatten"}
-_VIEWS |= {"unflatten", "chunk", "split", "unbind"}
+_VIEWS |= {"unflatten", "chunk", "split", "unbind", "diagonal"}
 _VIEWS |= {"permute", "transpose", "swapaxes", "movedim", "t", "squeeze", "unsqueeze", "expand"}
 _VIEWS |= {"expand_as", "broadcast_to", "contiguous", "to", "type_as", "float", "double", "detach"}
 _OPERATIONS = ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "and", "or", "xor")
@@ -118,6 +118,9 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
                 with traced.graph.inserting_after(made):
                     if _is_piece(base):
                         made = _put_back(whole, base.args[1], made, made, order)
+                    elif name_of(base) == "diagonal":
+                        given = (whole, made, *base.args[1:])
+                        made = _added(made, order, torch.diagonal_scatter, given, base.kwargs)
                     elif _is_alias(base):
                         made = _added(made, order, with_numbers, (whole, made))
                     else:
@@ -199,9 +202,11 @@ def _put_back(base: Any, at: Any, value: Any, like: fx.Node, order: dict[fx.Node
     return _added(like, order, written, (base, at, value))
 
 
-def _added(like: fx.Node, order: dict[fx.Node, int], target: Any, args: Any) -> fx.Node:
+def _added(
+    like: fx.Node, order: dict[fx.Node, int], target: Any, args: Any, kwargs: Any = None
+) -> fx.Node:
     """Returns a new node that calls a function, and stands where another one does."""
-    made = like.graph.call_function(target, args)
+    made = like.graph.call_function(target, args, kwargs)
     made.stack_trace, made.meta, order[made] = like.stack_trace, {**like.meta}, order[like]
     return made
 
