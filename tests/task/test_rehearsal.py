@@ -38,6 +38,7 @@ class Returns(nn.Module):
         (nn.Linear(5, 3), TraceError, r"Linear: fails on inputs of shape \[2, 4\] \(RuntimeError"),
         (Returns((torch.zeros(2, 3), None)), TraceError, "returned a tuple, expected one tensor"),
         (Returns({"out": torch.zeros(2, 3)}), TraceError, "returned a dict"),
+        (Returns(torch.zeros(2, 3).long()), TraceError, "of torch.int64, .* no gradient"),
         (nn.Linear(4, 2), ShapeError, r"shape \[2, 2\] .* expected \[2, 3\] \(3 classes\)"),
         (Returns(torch.zeros(2, 3, 1)), ShapeError, r"shape \[2, 3, 1\]"),
         (Returns(torch.zeros(1, 3)), ShapeError, r"shape \[1, 3\]"),

@@ -264,6 +264,11 @@ def rehearse(
             f"network {name}: returned a {type(out).__name__}, expected one tensor of outputs; "
             "wrap it in a module that returns the tensor to be scored"
         )
+    if not (out.is_floating_point() or out.is_complex()):
+        raise TraceError(
+            f"network {name}: its output (of several, the first) is of {out.dtype}, through which no gradient leads; return "
+            "what is chosen or rounded as it was before, such as scores in place of their argmax"
+        )
     due = f"one for each of the {len(x)} examples" if not out.ndim or len(out) != len(x) else ""
     due = task.misfit(out, targets, n_outputs) or due
     if due:
