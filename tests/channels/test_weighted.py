@@ -77,6 +77,16 @@ def by_asking(s: Any, x: Tensor) -> Tensor:
     return torch.relu(h.view(-1, s.w1.size(0)) @ s.w1 + s.b1)
 
 
+def by_transposes(s: Any, x: Tensor) -> Tensor:
+    h = torch.relu(x @ s.w0.t() + s.b0)
+    return torch.relu(F.linear(h, s.w1.transpose(0, 1), s.b1))
+
+
+def by_other_transposes(s: Any, x: Tensor) -> Tensor:
+    h = torch.relu(torch.matmul(x, s.w0.T) + s.b0)
+    return torch.relu(torch.addmm(s.b1, h, s.w1.permute(1, 0).to(h.dtype)))
+
+
 def by_members(s: Any, x: Tensor) -> Tensor:
     h = torch.relu(torch.bmm(x[None].repeat(2, 1, 1), s.w0) + s.each[:, None, :])
     return torch.relu(torch.baddbmm(s.b1, h, s.w1)).mean(0)
@@ -90,6 +100,8 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "convolution": lambda: Own(by_convolution, (12, 6, 3), (12, 12, 1)),
     "einsum": lambda: Own(by_einsum, (6, 12), (12, 12)),
     "asking": lambda: Own(by_asking, (6, 12), (12, 12)),
+    "transposes": lambda: Own(by_transposes, (12, 6), (12, 12)),
+    "others": lambda: Own(by_other_transposes, (12, 6), (12, 12)),
     "members": lambda: Own(by_members, (2, 6, 12), (2, 12, 12)),
     "transposed": lambda: Own(by_transposed_convolution, (6, 12, 3), (12, 12, 1)),
 }

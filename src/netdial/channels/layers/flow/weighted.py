@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from netdial.channels.nodes import only_asks, place
+from netdial.channels.nodes import name_of, only_asks, place
 
 _PRODUCTS: set[Any] = {
     *(operator.matmul, torch.matmul, torch.mm, torch.bmm),
@@ -24,6 +24,8 @@ _TRANSPOSED: dict[Any, int] = {
     **{torch.conv_transpose1d: 1, torch.conv_transpose2d: 2, torch.conv_transpose3d: 3},
 }
 _CONVERSIONS = ("to", "type", "type_as", "float", "double", "half", "bfloat16")
+_TURNS = ("t", "T", "mT", "transpose", "swapaxes", "permute")
+"""What gives the transpose of a matrix."""
 ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
 
@@ -72,6 +74,8 @@ def weighted(node: fx.Node) -> ParameterProduct | None:
     else:
         return None
     weight, bias = _bare(weight), _bare(bias)
+    if (matrix := _turned(weight)) is not None:
+        weight, axis = _bare(matrix), {-1: 0, 0: 1}[axis]
     if not isinstance(source, fx.Node) or source.op == "get_attr" or not lone_parameter(weight):
         return None
     if bias is not None and not lone_parameter(bias):
@@ -99,6 +103,21 @@ def _bare(node: Any) -> Any:
             break
         node = node.args[0]
     return node
+
+
+def _turned(node: Any) -> fx.Node | None:
+    """Returns the matrix of which a node gives the transpose, ``weight.t()``; None if it gives anything else."""
+    if not isinstance(node, fx.Node) or len(node.users) > 1 or node.op == "get_attr":
+        return None
+    given: Any = node.args[1:]
+    named = str(given[0]) if node.target is getattr else name_of(node)
+    of = _bare(node.args[0])
+    if named not in _TURNS or not isinstance(of, fx.Node) or of.op != "get_attr":
+        return None
+    held = operator.attrgetter(str(of.target))(node.graph.owning_module)
+    dims = given[0] if given and isinstance(given[0], tuple | list) else given
+    same = named == "permute" and [dim % 2 for dim in dims] == [0, 1]
+    return of if held.ndim == 2 and not same else None
 
 
 def unswitched(traced: fx.GraphModule, node: fx.Node) -> str:
