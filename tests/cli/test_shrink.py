@@ -42,6 +42,20 @@ def test_a_run_shrinks_and_says_what_is_left(call: Call) -> None:
     assert run.report_path.exists()
 
 
+def test_double_precision(call: Call) -> None:
+    """What is left is evaluated, measured, saved and exported in the type that it was trained in."""
+    said = call("shrink", "wine", *SMALL, "--size", "200 params", "--precision", "64-true", "--json")
+    assert said.code == 0, said.err
+    answer = json.loads(said.out)
+    assert answer["start"]["bytes"] == 8 * answer["start"]["params"]
+    net = nd.load_model(Path(answer["model"]))
+    assert next(net.parameters()).dtype == torch.float64
+    assert call("export", "wine-shrink", "-o", "small.pt2").code == 0
+    x = torch.randn(4, 13, dtype=torch.float64)
+    program = torch.export.load("small.pt2").module()
+    torch.testing.assert_close(program(x), net.double()(x), rtol=0, atol=1e-12)
+
+
 def test_the_log_of_collections_accounts_for_every_channel(call: Call) -> None:
     assert call("shrink", "wine", *SMALL, "--size", "200 params").code == 0
     folder = Path("runs/wine-shrink")

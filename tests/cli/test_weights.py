@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,40 @@ def test_weights_by_name_and_by_column(table: Path, capsys: pytest.CaptureFixtur
     assert main(["fit", str(table), *SETTINGS, *weights, "--name", "r", "--resume"]) == 0
     assert main(["shrink", str(table), *SETTINGS[:6], "--quiet", "--lam", "0.01",
                  "--class-weight", "balanced", "--name", "s"]) == 0  # fmt: skip
+
+
+def test_rows_of_weight_0_change_nothing(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Mirrored training rows leave means and standard deviations of the inputs as they are."""
+    frame = pd.read_csv(table).assign(w=1.0, part=["train"] * 40 + ["valid"] * 10 + ["test"] * 10)
+    mirrored = {name: 2 * frame[name][:40].mean() - frame[name][:40] for name in "ab"}
+    copies = frame[:40].assign(w=0.0, label=frame["label"][:40].to_numpy()[::-1], **mirrored)
+    found = []
+    for name, rows in {"r": frame, "s": pd.concat([frame, copies])}.items():
+        rows.to_csv(table, index=False)
+        options = ("--weight-column", "w", "--split-column", "part", "--precision", "64-true")
+        assert main(["fit", str(table), *SETTINGS, *options, "--name", name, "--json"]) == 0
+        told = [json.loads(capsys.readouterr().out)["members"]]
+        for words in (
+            ("prune", name, "--refit", "--shares", "0,0.3,0.6"),
+            ("slim", name, "--share", "0.5", "--lam", "1"),
+        ):
+            assert main([*words, "--json", "--quiet"]) == 0
+            answer = json.loads(capsys.readouterr().out)
+            told.append(answer["surface"] if words[0] == "prune" else answer["stages"])
+        found.append(told)
+    assert found[0][0][0]["objective"] > 0
+    assert _numbers(found[1]) == pytest.approx(_numbers(found[0]), rel=1e-9, nan_ok=True)
+
+
+def _numbers(told: Any) -> list[float]:
+    """Returns all numbers of an answer in order, but times."""
+    if isinstance(told, dict):
+        told = [value for name, value in told.items() if not name.startswith("ms")]
+    if isinstance(told, list):
+        return [number for part in told for number in _numbers(part)]
+    return [float(told)] if isinstance(told, int | float) else []
 
 
 @pytest.mark.slow

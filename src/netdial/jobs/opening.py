@@ -207,7 +207,7 @@ def evaluate_run(
         lams=config["points"] if lams is None else lams,
         kind=task.kind,
         objective=config["objective"],
-        n_data=len(task.train),
+        n_data=family.n_data or len(task.train),
         n_samples=config["samples"] if n_samples is None else n_samples,
         seed=config["seed"],
         train=task.train.y,

@@ -91,8 +91,9 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
         for method, values in found.items():
             numbers = [Measurement(name, value) for name, value in values.items()]
             record(run, step, numbers, method=method, part=part)
-    start = copy_network(work.problem.net).eval()
-    x = task.valid.inputs(torch.arange(min(max(BATCHES), len(task.valid))))
+    like = next(folded.parameters())
+    start = copy_network(work.problem.net).eval().to(like)
+    x = task.valid.inputs(torch.arange(min(max(BATCHES), len(task.valid))), like)
     for stage, numbers in zip(("start", "end"), costs([start, folded], x), strict=True):
         record(run, step, numbers, method="cost", stage=stage)
     record(run, step, [Measurement("fold_difference", fold_report.difference)], method="cost")

@@ -93,7 +93,8 @@ class ExportJob:
         x = x.detach().cpu()
         x = x if len(x) > 1 else torch.cat([x, x])
         if x.is_floating_point() and not bool(x.any()):
-            x = torch.randn(x.shape, generator=generator("export"), dtype=x.dtype)
+            like = next((p for p in self.net.parameters() if p.is_floating_point()), x)
+            x = torch.randn(x.shape, generator=generator("export"), dtype=like.dtype)
         try:
             with torch.no_grad(), contents_kept(self.net):
                 self.net(x)

@@ -131,6 +131,12 @@ def _raw(data: Dataset, class_weight: ClassWeight) -> Tensor:
     return weight * _of_classes(class_weight, _totals(y, weight)).to(weight.dtype)[y]
 
 
+def weighing(data: Dataset) -> Dataset:
+    """Returns the examples that weigh something: what is measured over inputs alone looks at no others."""
+    kept = None if data.weight is None else data.weight > 0
+    return data if kept is None or bool(kept.all()) else data.select(kept)
+
+
 def unweighted(data: Dataset, what: str) -> Dataset:
     """Returns data that have no weights.
 

@@ -41,6 +41,7 @@ from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluating, same_outputs
 from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset
+from netdial.data.memory.weights import weighing
 from netdial.pruning.channels.choosing import Chosen
 from netdial.pruning.channels.means import Place, means
 from netdial.pruning.channels.refit import refit
@@ -114,6 +115,7 @@ def remove(
         data: examples to measure means over; the inputs that the graph was traced on by default.
         seed: which examples layers are refit on.
     """
+    data = None if data is None else weighing(data)
     whole = copy.deepcopy(graph.traced) if emission == "refit" and data is not None else None
     plan, mixed = graph.plan(chosen), {g.name for g in graph.groups if g.mixed}
     free = {name: channels for name, channels in chosen.items() if channels and name not in mixed}

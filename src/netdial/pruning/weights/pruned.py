@@ -19,6 +19,7 @@ from netdial.core.errors import ConfigError
 from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
+from netdial.data.memory.weights import weighing
 from netdial.family.family import Family
 from netdial.family.fields import Fields
 from netdial.family.maps import TableMap
@@ -160,7 +161,7 @@ def decide_in_turn(
     constants = None
     if rule.fold and part is not None and not rule.policy.rows:
         constants = find_constants(family, part)
-    refit = Refit(part, rule.seed) if rule.refit and part is not None else None
+    refit = Refit(weighing(part), rule.seed) if rule.refit and part is not None else None
     outputs = None
     if rule.policy.rows:
         few = None if part is None else part.inputs(torch.arange(min(2, len(part))), family.like)
