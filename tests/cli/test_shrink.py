@@ -44,7 +44,9 @@ def test_a_run_shrinks_and_says_what_is_left(call: Call) -> None:
 
 def test_double_precision(call: Call) -> None:
     """What is left is evaluated, measured, saved and exported in the type that it was trained in."""
-    said = call("shrink", "wine", *SMALL, "--size", "200 params", "--precision", "64-true", "--json")
+    said = call(
+        "shrink", "wine", *SMALL, "--size", "200 params", "--precision", "64-true", "--json"
+    )
     assert said.code == 0, said.err
     answer = json.loads(said.out)
     assert answer["start"]["bytes"] == 8 * answer["start"]["params"]
