@@ -120,7 +120,7 @@ def specialise(
         known = family.fields_at([lam]).by_leaf()
         for path, table in member.maps.items():
             values = known[path.rpartition(".")[2]]
-            flat = [values[name].flatten(1) for name in table.layout.names]
+            flat = [values[name].reshape(len(values[name]), -1) for name in table.layout.names]
             table.pivots.copy_(torch.cat(flat, dim=1))
         if family.anchor is not None:
             rows = [family.layout.split(row) for row in family.anchor]

@@ -157,6 +157,8 @@ def _barred(
                 continue
         if outward:
             barred[layer] = "makes the network's output"
+        elif not _channels(traced, nodes[0])[0]:
+            barred[layer] = "has no channels"
         elif any(is_aside(node, mixes) for node in nodes):
             barred[layer] = "runs without gradients"
         elif _is_recurrent(module_of(traced, nodes[0])) and (
@@ -235,27 +237,29 @@ def _chosen(
 def _switch_for(
     traced: fx.GraphModule, node: fx.Node, start: Start, generator: torch.Generator | None
 ) -> Switch:
-    module, by = module_of(traced, node), weighted(node)
-    copies = 1
-    if by is not None:
-        like: Any = _parameter(traced, by.weight)
-        channels, dim = like.shape[by.axis], by.dim
-    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
-        like = module.weight_hh_l0 if isinstance(module, nn.RNNBase) else module.weight_hh
-        channels = getattr(module, "proj_size", 0) or module.hidden_size
-        dim, copies = -1, 1 + getattr(module, "bidirectional", False)
-    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
-        channels, dim, like = module.embedding_dim, -1, module.weight
-    elif isinstance(module, nn.Linear):
-        channels, dim, like = module.out_features, -1, module.weight
-    else:
-        assert isinstance(module, _ConvNd)
-        channels, dim = module.out_channels, -1 - len(module.kernel_size)
-        like = module.weight
+    channels, dim, copies, like = _channels(traced, node)
     switch = Switch(
         channels, dim=dim, copies=copies, start=start, generator=generator, dtype=like.dtype.to_real(), device=like.device,
     )  # fmt: skip
     return switch.train(traced.training)
+
+
+def _channels(traced: fx.GraphModule, node: fx.Node) -> tuple[int, int, int, Tensor]:
+    """Returns how many channels a node makes, along which dimension, how often each, and the weights that make them."""
+    module, by = module_of(traced, node), weighted(node)
+    if by is not None:
+        leaf = _parameter(traced, by.weight)
+        return leaf.shape[by.axis], by.dim, 1, leaf
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        like: Any = module.weight_hh_l0 if isinstance(module, nn.RNNBase) else module.weight_hh
+        channels = getattr(module, "proj_size", 0) or module.hidden_size
+        return channels, -1, 1 + getattr(module, "bidirectional", False), like
+    if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return module.embedding_dim, -1, 1, module.weight
+    if isinstance(module, nn.Linear):
+        return module.out_features, -1, 1, module.weight
+    assert isinstance(module, _ConvNd)
+    return module.out_channels, -1 - len(module.kernel_size), 1, module.weight
 
 
 def _parameter(traced: fx.GraphModule, node: fx.Node) -> Tensor:

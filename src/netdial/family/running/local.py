@@ -97,8 +97,9 @@ class _LocalLinear(torch.autograd.Function):
         blocks, examples = x.shape[:2]
         grad = grad.mT.contiguous()
         grad_spread = grad * slope
-        side = grad.view(blocks, -1, examples)
-        side_spread = grad_spread.view(blocks, -1, examples)
+        lines = grad.shape[0] // blocks * grad.shape[1]
+        side = grad.view(blocks, lines, examples)
+        side_spread = grad_spread.view(blocks, lines, examples)
         grad_x = None
         if ctx.needs_input_grad[0]:
             grad_x = side_spread.mT @ stack(var, blocks)
@@ -156,4 +157,5 @@ def across(x: Tensor, weight: Tensor) -> Tensor:
 
 def stack(weight: Tensor, blocks: int) -> Tensor:
     """Returns ``[n, K/n o, i]``: the weights ``[K, o, i]`` of the members that share a block, on top of one another."""
-    return weight.reshape(blocks, -1, weight.shape[-1])
+    members, outputs, inputs = weight.shape
+    return weight.reshape(blocks, members // blocks * outputs, inputs)

@@ -17,6 +17,7 @@ share each), o outputs, i inputs.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -207,13 +208,13 @@ class MemberMode(TorchFunctionMode):
         if self._members == 1 and self._noise is None:
             return F.linear(x, self._sample(weight), self._sample(bias))
         examples = x.shape[0] // blocks
-        x = x.reshape(blocks, -1, x.shape[-1])
+        x = x.reshape(blocks, math.prod((examples, *lead)), x.shape[-1])
         if self._noise is not None:
             out = self._local_linear(x, weight, bias, self._noise)
         else:
             out = product(x, self._weights(weight))
             out = out if bias is None else out + self._weights(bias)[:, None]
-        return out.reshape(self._members * examples, *lead, -1)
+        return out.reshape(self._members * examples, *lead, out.shape[-1])
 
     def _is_layer(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         """Returns whether a product is that of a linear layer: of rows, by weights ``[o, i]``, and with a bias ``[o]``."""

@@ -152,10 +152,8 @@ def _width(net: nn.Module, leaf: str, dim: int) -> int:
 
 def _left(plan: Plan, leaf: str, shape: torch.Size, reads: int) -> tuple[Tensor, Tensor]:
     """Returns which channels made and read of a leaf of weights a plan leaves."""
-    places = []
-    for dim in (1 - reads, reads):
-        line = torch.arange(shape[dim]).view([-1 if d == dim else 1 for d in range(len(shape))])
-        places.append(plan.cut(leaf, line.expand(shape)).movedim(dim, 0).flatten(1)[:, 0])
+    kept = plan.cuts.get(leaf, {})
+    places = [torch.tensor(list(kept.get(d, range(shape[d])))).long() for d in (1 - reads, reads)]
     return places[0], places[1]
 
 
