@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError
+from netdial.family.config import FamilyConfig
+from netdial.family.family import Family
 from netdial.models.family import load_family, save_family
 from netdial.pruning.weights import CRITERIA, Policy, importance, masks, prune
-from netdial.train.finetune import finetune
+from netdial.train.finetune import finetune, specialise
 
 from .problems import LAMS, family_of, mlp, with_dead_input
 
@@ -169,3 +171,33 @@ def test_wrong_questions_are_refused(blobs: tuple[Tensor, Tensor]) -> None:
         prune(family, 1.0, 0.5, criterion="obd-ggn")
     with pytest.raises(ConfigError, match="a point posterior has none"):
         prune(family_of(posterior="point"), 1.0, 0.5, criterion="density")
+
+
+class Scaled(nn.Module):
+    """A network with a parameter of one number, without dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(5, 7), nn.Linear(7, 3)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.out(self.hidden(x).relu() * self.scale)
+        return out
+
+
+@pytest.mark.parametrize("posterior", ["normal", "point"])
+def test_a_parameter_without_dimensions_is_one_of_the_member(
+    posterior: str, blobs: tuple[Tensor, Tensor]
+) -> None:
+    config = FamilyConfig(posterior=posterior, map="linear")
+    family = Family(Scaled(), config)
+    with torch.no_grad():
+        for table in family.maps.values():
+            for row in table.parameters():
+                row.add_(0.01 * torch.randn_like(row))
+    member = specialise(family, 2.0)
+    for name, value in family.at(2.0).items():
+        torch.testing.assert_close(member.at(2.0)[name], value)
+    assert prune(family, 2.0, 0.5).at(2.0)["scale"].shape == ()
+    assert finetune(family, 2.0, blobs, epochs=1).at(2.0)["scale"].shape == ()
