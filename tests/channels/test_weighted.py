@@ -218,3 +218,22 @@ def test_a_layer_that_is_added_to_another_is_said_to_stay() -> None:
     assert "is added to another layer" in graph.kept["two.weight"]
     assert "zero.weight" not in graph.kept
     assert "two.weight" not in prepare(net, torch.randn(2, 4), ShrinkConfig(streams=True)).kept
+
+
+def pooled(s: Any, x: Tensor) -> Tensor:
+    h = torch.tanh(torch.stack([x, 2 * x], 1) @ s.w0)
+    weights = torch.softmax(h @ s.b0, dim=1)
+    return (weights.unsqueeze(-1) * h).sum(1)
+
+
+def scored(s: Any, x: Tensor) -> Tensor:
+    return torch.einsum("bd,d->b", torch.relu(x @ s.w0), s.b0)[:, None].expand(-1, 12)
+
+
+@pytest.mark.parametrize("run", [pooled, scored])
+@pytest.mark.parametrize("emission", ["fold", "refit", "drop"])
+def test_channels_that_a_vector_reads_go_in_one_shot(run: Any, emission: str) -> None:
+    y = torch.randint(0, 3, (16,), generator=G)
+    found = nd.slim(Own(run, (6, 12)), (X, y), share=0.5, emission=emission)
+    assert found.net.get_parameter("w0").shape == (6, 6)
+    assert found.net.get_parameter("b0").shape == (6,)

@@ -36,11 +36,11 @@ def blocked(
         found: what is known of each node's result.
     """
     x: Tensor = found[reader.source]
-    lines = _by_channel(x, reader.dim)
+    lines = by_channel(x, reader.dim)
     silent = (lines == 0).all(1)
     if reader.other is not None:
         factor: Tensor = found[reader.other[0]]
-        silent = silent | (_by_channel(factor, reader.other[1]) == 0).all(1)
+        silent = silent | (by_channel(factor, reader.other[1]) == 0).all(1)
     unknown = lines.isnan().any(1)
     out = {i: "" for i in (unknown & ~silent).nonzero().flatten().tolist() if channels[i][0]}
     constant = [i for i in (~unknown & ~silent).nonzero().flatten().tolist() if channels[i][0]]
@@ -63,7 +63,7 @@ def shifts(
         if not reader.foldable or not where:
             continue
         x = _only(found[reader.source], reader.dim, where)
-        count = int((_by_channel(x, reader.dim) != 0).any(1).sum())
+        count = int((by_channel(x, reader.dim) != 0).any(1).sum())
         if not count:
             continue
         shift = _lines(graph, reader, x, found)[:, 0]
@@ -129,10 +129,10 @@ def _uneven(
 
 def _lines(graph: Graph, reader: Reader, x: Tensor, found: Mapping[fx.Node, Any]) -> Tensor:
     """Returns what a reader makes of an input, without its bias: a line of all examples and positions for each channel."""
-    return _by_channel(_respond(graph.traced, reader.node, x, found), reader.made)
+    return by_channel(_respond(graph.traced, reader.node, x, found), reader.made)
 
 
-def _by_channel(x: Tensor, dim: int) -> Tensor:
+def by_channel(x: Tensor, dim: int) -> Tensor:
     """Returns a line ``[C, *]`` for each channel; a tensor may have no dimension besides."""
     lines = x.movedim(dim, 0)
     return lines.flatten(1) if lines.ndim > 1 else lines[:, None]

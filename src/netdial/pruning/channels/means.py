@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from netdial.channels.absorb import by_channel
 from netdial.channels.graph import Graph
 from netdial.channels.trace.running import Running
 from netdial.core.outputs import evaluating
@@ -65,7 +66,7 @@ class _Averaging(Running):
         out = super().run_node(n)
         for dim, at in self._wanted.get(n, ()):
             lines = out.index_select(dim, torch.tensor(at, device=out.device))
-            lines = lines.movedim(dim, 0).flatten(1).double()
+            lines = by_channel(lines, dim).double()
             place = (n, dim)
             self.sums[place] = self.sums.get(place, 0) + lines.sum(1)
             self.counts[place] = self.counts.get(place, 0) + lines.shape[1]

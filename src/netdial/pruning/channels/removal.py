@@ -29,7 +29,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx
 
-from netdial.channels.absorb import Shifts, add, blocked, shifts
+from netdial.channels.absorb import Shifts, add, blocked, by_channel, shifts
 from netdial.channels.collect import silent
 from netdial.channels.constants import known
 from netdial.channels.graph import Channels, Graph
@@ -180,7 +180,7 @@ def _varying(graph: Graph, free: Chosen, found: Mapping[fx.Node, Any]) -> dict[P
     """Returns for each place that is summed over the indices of channels that go and are not the same for every input."""
     varying: dict[Place, list[int]] = {}
     for reader, channels in graph.reads:
-        unknown = found[reader.source].movedim(reader.dim, 0).flatten(1).isnan().any(1)
+        unknown = by_channel(found[reader.source], reader.dim).isnan().any(1)
         here = varying.setdefault((reader.source, reader.dim), [])
         here += [i for i in _indices(channels, free) if unknown[i] and i not in here]
     return {place: at for place, at in varying.items() if at}
