@@ -33,6 +33,7 @@ class Own(nn.Module):
         for number, shape in enumerate(shapes):
             setattr(self, f"w{number}", nn.Parameter(torch.randn(shape) / 3))
             setattr(self, f"b{number}", nn.Parameter(torch.randn(12) / 3))
+        self.register_buffer("mask", torch.tril(torch.ones(12, 12)))
         self.each, self.head = nn.Parameter(torch.randn(2, 12) / 3), nn.Linear(12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,6 +88,11 @@ def by_other_transposes(s: Any, x: Tensor) -> Tensor:
     return torch.relu(torch.addmm(s.b1, h, s.w1.permute(1, 0).to(h.dtype)))
 
 
+def by_constants(s: Any, x: Tensor) -> Tensor:
+    h = torch.relu(F.linear(x, s.w0 * 1.5, s.b0 * 0.5))
+    return torch.relu(F.linear(h, s.mask * s.w1, s.b1))
+
+
 def by_members(s: Any, x: Tensor) -> Tensor:
     h = torch.relu(torch.bmm(x[None].repeat(2, 1, 1), s.w0) + s.each[:, None, :])
     return torch.relu(torch.baddbmm(s.b1, h, s.w1)).mean(0)
@@ -102,6 +108,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "asking": lambda: Own(by_asking, (6, 12), (12, 12)),
     "transposes": lambda: Own(by_transposes, (12, 6), (12, 12)),
     "others": lambda: Own(by_other_transposes, (12, 6), (12, 12)),
+    "constants": lambda: Own(by_constants, (12, 6), (12, 12)),
     "members": lambda: Own(by_members, (2, 6, 12), (2, 12, 12)),
     "transposed": lambda: Own(by_transposed_convolution, (6, 12, 3), (12, 12, 1)),
 }

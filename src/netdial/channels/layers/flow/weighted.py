@@ -26,6 +26,7 @@ _TRANSPOSED: dict[Any, int] = {
 _CONVERSIONS = ("to", "type", "type_as", "float", "double", "half", "bfloat16")
 _TURNS = ("t", "T", "mT", "transpose", "swapaxes", "permute")
 """What gives the transpose of a matrix."""
+_TIMES: set[Any] = {operator.mul, torch.mul, "mul"}
 ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
 
 
@@ -97,12 +98,26 @@ def _by_letters(equation: Any, *factors: Any) -> ParameterProduct | None:
 
 
 def _bare(node: Any) -> Any:
-    """Returns what a node converts to another number type, ``weight.to(x.dtype)``; any other as it is."""
-    while isinstance(node, fx.Node) and node.op == "call_method" and node.target in _CONVERSIONS:
-        if len(node.users) > 1:
+    """Returns what a node gives in another number type or times a constant, ``weight.to(x.dtype) * self.mask``; else itself."""
+    while isinstance(node, fx.Node) and len(node.users) == 1:
+        if node.op == "call_method" and node.target in _CONVERSIONS:
+            node = node.args[0]
+        elif node.target in _TIMES and len(node.args) == 2:
+            one, other = node.args if _is_constant(node.args[1]) else node.args[::-1]
+            if not _is_constant(other) or _is_constant(one):
+                break
+            node = one
+        else:
             break
-        node = node.args[0]
     return node
+
+
+def _is_constant(part: Any) -> bool:
+    """Returns whether a factor is a number, or a tensor of the network that is no parameter."""
+    if not isinstance(part, fx.Node):
+        return isinstance(part, int | float)
+    held = part.op == "get_attr" and operator.attrgetter(str(part.target))(part.graph.owning_module)
+    return isinstance(held, torch.Tensor) and not isinstance(held, torch.nn.Parameter)
 
 
 def _turned(node: Any) -> fx.Node | None:
