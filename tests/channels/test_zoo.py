@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import netdial as nd
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 try:
@@ -14,8 +16,8 @@ try:
     from benchmarks._zoo_sequences import SEQUENCES
     from benchmarks._zoo_various import VARIOUS
     from benchmarks._zoo_vision import VISION, X
-    from benchmarks.zoo import Maker, _outcome, _with, second_sample, third_sample
-    from benchmarks.zoo_train import STEPS, steps
+    from benchmarks.zoo import Maker, _outcome, _with, second_sample, tenth_sample, third_sample
+    from benchmarks.zoo_train import STEPS, _made, steps
 finally:
     sys.path.remove(str(ROOT))
 
@@ -54,6 +56,12 @@ def test_a_network_is_cut_by_default_and_exactly(name: str) -> None:
     outcome, why = _outcome(MAKERS[name])
     due = "nothing to cut" if name in WHOLE else "equal"
     assert outcome == due, why
+
+
+@pytest.mark.parametrize("name", ["decision_forest", "complex_pairs"])
+def test_what_is_known_of_channels_may_be_of_another_number_type(name: str) -> None:
+    net, x = _made(tenth_sample()[name])
+    assert nd.slim(net, share=0.5, example=x).plan
 
 
 @pytest.mark.slow

@@ -290,9 +290,8 @@ class _Holding(Running):
         for reader, at, value in self._held.get(n, ()):
             index = torch.tensor(at, dtype=torch.long, device=value.device)
             x = self.env[reader.source]
-            self.env[reader.source] = x.index_copy(
-                reader.dim, index, value.index_select(reader.dim, index)
-            )
+            held = value.index_select(reader.dim, index).to(x.dtype)  # known in another number type
+            self.env[reader.source] = x.index_copy(reader.dim, index, held)
         try:
             return super().fetch_args_kwargs_from_env(n)
         finally:
