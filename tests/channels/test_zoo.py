@@ -16,7 +16,15 @@ try:
     from benchmarks._zoo_sequences import SEQUENCES
     from benchmarks._zoo_various import VARIOUS
     from benchmarks._zoo_vision import VISION, X
-    from benchmarks.zoo import Maker, _outcome, _with, second_sample, tenth_sample, third_sample
+    from benchmarks.zoo import (
+        Maker,
+        _outcome,
+        _with,
+        eighth_sample,
+        second_sample,
+        tenth_sample,
+        third_sample,
+    )
     from benchmarks.zoo_train import STEPS, _made, steps
 finally:
     sys.path.remove(str(ROOT))
@@ -58,9 +66,9 @@ def test_a_network_is_cut_by_default_and_exactly(name: str) -> None:
     assert outcome == due, why
 
 
-@pytest.mark.parametrize("name", ["decision_forest", "complex_pairs"])
-def test_what_is_known_of_channels_may_be_of_another_number_type(name: str) -> None:
-    net, x = _made(tenth_sample()[name])
+@pytest.mark.parametrize("name", ["decision_forest", "complex_pairs", "lecture_experts_noisy"])
+def test_what_is_known_of_channels_may_be_of_another_number_type_or_shape(name: str) -> None:
+    net, x = _made((tenth_sample() | eighth_sample())[name])
     assert nd.slim(net, share=0.5, example=x).plan
 
 

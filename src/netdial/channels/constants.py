@@ -310,13 +310,14 @@ def _places_unknown(args: tuple[Any, ...]) -> bool:
 
 
 def _has_nan(part: Tensor) -> bool:
-    return part.is_floating_point() and bool(part.isnan().any())
+    return (part.is_floating_point() or part.is_complex()) and bool(part.isnan().any())
 
 
 def _unknown(result: Any) -> Any:
     """Returns a result of the same shapes of which nothing is known."""
     if isinstance(result, Tensor):
-        kind = result.dtype if result.is_floating_point() else torch.get_default_dtype()
+        known = result.is_floating_point() or result.is_complex()
+        kind = result.dtype if known else torch.get_default_dtype()
         return torch.full(result.shape, torch.nan, dtype=kind, device=result.device)
     if isinstance(result, tuple | list):
         return tuple(_unknown(part) for part in result)

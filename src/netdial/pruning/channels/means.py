@@ -66,7 +66,8 @@ class _Averaging(Running):
         out = super().run_node(n)
         for dim, at in self._wanted.get(n, ()):
             lines = out.index_select(dim, torch.tensor(at, device=out.device))
-            lines = by_channel(lines, dim).double()
+            lines = by_channel(lines, dim)
+            lines = lines.to(torch.complex128 if lines.is_complex() else torch.float64)
             place = (n, dim)
             self.sums[place] = self.sums.get(place, 0) + lines.sum(1)
             self.counts[place] = self.counts.get(place, 0) + lines.shape[1]

@@ -248,7 +248,7 @@ def _held(x: Tensor, dim: int, at: list[int], mean: Mapping[int, Tensor]) -> Ten
     x = x.clone()
     for index in at:
         if index in mean:
-            x.select(dim, index).fill_(float(mean[index]))
+            x.select(dim, index).fill_(mean[index].item())
     return x
 
 
@@ -290,6 +290,8 @@ class _Holding(Running):
         for reader, at, value in self._held.get(n, ()):
             index = torch.tensor(at, dtype=torch.long, device=value.device)
             x = self.env[reader.source]
+            if x.shape != value.shape:
+                raise TraceError(f"{reader.source.name!r} gives other places each time")
             held = value.index_select(reader.dim, index).to(x.dtype)  # known in another number type
             self.env[reader.source] = x.index_copy(reader.dim, index, held)
         try:
