@@ -19,6 +19,9 @@ from netdial.data.tables.inputs import Input
 from netdial.models.use import Pixels, Use
 from netdial.serve.repeats import repeated_key
 
+_LONGEST = 60
+"""Characters of a value that a message shows."""
+
 Cell = float | int | str | bool | None
 
 
@@ -216,10 +219,10 @@ def _kind(value: object) -> str:
     return kinds.get(type(value), "number")
 
 
-def _brief(value: object, most: int = 60) -> str:
+def _brief(value: object) -> str:
     text = (
         repr(value)
         if isinstance(value, int | float | str | bool | None)
         else f"a JSON {_kind(value)}"
     )
-    return text if len(text) <= most else f"{text[:most]}…"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

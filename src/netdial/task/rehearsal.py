@@ -67,13 +67,10 @@ def admit(
 
 
 def admit_training(
-    net: nn.Module,
-    data: Data,
-    kind: str | Task | None = None,
-    known: Task | None = None,
-    part: str = "training part",
+    net: nn.Module, data: Data, kind: str | Task | None = None, known: Task | None = None
 ) -> tuple[Dataset | Loader, Task]:
     """Returns training data and their task: a ``DataLoader`` stays one, checked; anything else is as for ``admit``."""
+    part = "training part"
     loader = hold(data, part)
     if isinstance(loader, Dataset):
         return admit(net, loader, kind, known, part)
