@@ -45,6 +45,19 @@ def test_a_family_takes_a_layer_without_units(objective: str) -> None:
         torch.testing.assert_close(row, own)
 
 
+@pytest.mark.parametrize("objective", ["scaled-kl", "l2"])
+def test_layers_are_drawn_without_the_empty_one(objective: str) -> None:
+    class Bare(Hollow):
+        """The same without a bias that reads nothing."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.none = nn.Linear(4, 0, bias=False)
+
+    family = nd.fit(Bare(), DATA, objective=objective, epochs=2)
+    assert {line.name for line in family.plot_layers().data} == {"reads", "hidden", "out"}
+
+
 def test_draws_of_a_layer_without_units_are_those_of_its_bias() -> None:
     """At the same numbers of noise the outputs are those of the network that has the bias alone."""
     family = Family(Hollow(), FamilyConfig(log_std=-1.0)).eval()

@@ -221,7 +221,7 @@ def effective_by_layer(family: Family, lam: float) -> dict[str, float]:
     if fields.log_std is None:
         return {}
     fitted = OBJECTIVES[family.objective].fitted_prior
-    prior = fields.fitted_prior() if fitted else fields.mean.new_tensor([family.config.prior_var])
+    prior = fields.fitted_prior() if fitted else family.prior_at([lam]).to(fields.mean)
     shares = family.layout.split(fields.effective_shares(prior)[0].detach())
     return {
         layer: sum(float(shares[name].sum()) for name in names if name in shares)
@@ -230,7 +230,7 @@ def effective_by_layer(family: Family, lam: float) -> dict[str, float]:
 
 
 def shares_by_layer(family: Family, lams: Sequence[float]) -> dict[str, list[float]]:
-    """Returns layer -> for each λ the share of its parameters that counts.
+    """Returns layer -> for each λ the share of its parameters that counts; layers without numbers are left out.
 
     Under a posterior these are the effective ones, else the fewest that carry 99 % of the layer's squared norm.
     """
@@ -241,6 +241,8 @@ def shares_by_layer(family: Family, lams: Sequence[float]) -> dict[str, list[flo
         leaves = {} if counted else dict(family.export(lam).named_parameters())
         for layer, names in held.items():
             count = sum(sizes[name].numel() for name in names)
+            if not count:
+                continue
             kept = counted.get(layer)
             if kept is None:
                 kept = carrying(torch.cat([leaves[name].detach().flatten() for name in names]))

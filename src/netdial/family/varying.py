@@ -180,8 +180,8 @@ class Varying(nn.Module):
     def kl(self, lams: Sequence[float] | Tensor, prior_var: Tensor | None = None) -> Tensor:
         """Returns KL(posterior || prior) in nats ``[L]``.
 
-        The prior is N(0, α I) unless variances ``[L]`` are given; under ``ard`` it is the one that was fitted. Leaves under
-        other posteriors have priors of their own.
+        The prior is that of the objective unless variances ``[L]`` are given: N(0, α I), under ``scaled-prior`` N(0, α/λ I),
+        under ``ard`` the one that was fitted. Leaves under other posteriors have priors of their own.
         """
         return self.divergence(lams, prior_var).nats
 
@@ -190,11 +190,10 @@ class Varying(nn.Module):
     ) -> Divergence:
         """Returns ``kl`` with its standard error, where the divergence of a posterior is estimated."""
         fields = self.fields_at(lams)
-        alpha = fields.mean.new_full((fields.members,), self.config.prior_var)
         fitted = prior_var is None and OBJECTIVES[self.objective].fitted_prior
-        prior = alpha if prior_var is None else prior_var
+        prior = self.prior_at(lams).to(fields.mean) if prior_var is None else prior_var
         found = Divergence(fields.relevance() if fitted else fields.kl(prior))
-        lam = torch.as_tensor(lams).to(alpha)
+        lam = torch.as_tensor(lams).to(fields.mean)
         for group in fields.groups:
             found = found.plus(group.divergence(lam, prior))
         return found
@@ -203,14 +202,20 @@ class Varying(nn.Module):
     def effective_parameters(self, lams: Sequence[float] | Tensor) -> Tensor:
         """Returns how many parameters the data determine ``[L]``, Σ (1 - σ²/s²) over the weights (MacKay 1992).
 
-        s² is α; under ``ard`` it is each number's own, μ² + σ².
+        s² is the prior's variance: α, under ``scaled-prior`` α/λ; under ``ard`` it is each number's own, μ² + σ².
         """
         fields = self.fields_at(lams)
         if OBJECTIVES[self.objective].fitted_prior:
             return fields.effective_parameters(fields.fitted_prior())
-        return fields.effective_parameters(
-            fields.mean.new_full((fields.members,), self.config.prior_var)
-        )
+        return fields.effective_parameters(self.prior_at(lams).to(fields.mean))
+
+    def prior_at(self, lams: Sequence[float] | Tensor) -> Tensor:
+        """Returns the variance of the normal prior that members were trained under ``[L]``; α where the objective has none."""
+        objective, alpha = OBJECTIVES[self.objective], self.config.prior_var
+        lam = torch.as_tensor(lams, dtype=torch.float64)
+        if objective.prior_var is None or objective.is_point:
+            return torch.full_like(lam, alpha)
+        return objective.prior_var(lam, alpha)
 
     def weigh_anchor(self, fisher: Params) -> None:
         """Gives each weight of an anchored family a unit of distance of its own, 1 / √precision.
