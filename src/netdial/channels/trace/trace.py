@@ -303,7 +303,7 @@ def _module(
     training: bool,
 ) -> fx.GraphModule:
     """Returns a graph module without calls by keyword and changes in place that others see, of a graph of one mode."""
-    vars(lowered).update(constants)
+    vars(lowered).update({name: value.detach() for name, value in constants.items()})
     name_any(graph)
     try:
         kind = OneTensorGraph if isinstance(net, OneTensor) else fx.GraphModule
