@@ -15,10 +15,10 @@ HEAD += "x = torch.linspace(-1, 1, 40)[:, None] * torch.ones(3)\ny = (x[:, 0] > 
 
 FUNCTIONS = {
     "raises": ("    raise ValueError('no such sensor')", ["ValueError: no such sensor", "line 7"]),
-    "returns_tuple": (
-        "    class Two(nn.Linear):\n        def forward(self, x): return super().forward(x), x\n"
+    "returns_nothing": (
+        "    class Two(nn.Linear):\n        def forward(self, x): self.seen = x\n"
         "    return Two(3, 2), (x, y), (x, y), (x, y)",
-        ["network Two: returned a tuple, expected one tensor"],
+        ["returned a NoneType"],
     ),
     "no_parameters": (
         "    return nn.Flatten(), (x, y), (x, y), (x, y)",

@@ -184,7 +184,7 @@ class Beside(nn.Module):
         self.weight = nn.Parameter(torch.randn(6, 5))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.layer(x) + x @ self.weight.t())
+        out: Tensor = self.head(self.layer(x) + x @ torch.tanh(self.weight).t())
         return out
 
 
