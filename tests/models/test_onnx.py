@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import netdial as nd
 from netdial.core.errors import TraceError
 from netdial.models.programs import write_program
 
@@ -40,6 +41,31 @@ def test_distances_are_written_and_equal(p: float, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
     (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), net(x).detach())
+
+
+@pytest.mark.slow
+def test_what_attention_gives_may_lie_otherwise_in_memory(tmp_path: Path) -> None:
+    """T5 views it as a fused kernel leaves it; the converter takes that kernel apart into products."""
+    import onnxruntime
+
+    transformers = pytest.importorskip("transformers")
+    sizes = {
+        "vocab_size": 12,
+        "d_model": 16,
+        "d_kv": 4,
+        "d_ff": 24,
+        "num_layers": 1,
+        "num_heads": 4,
+    }
+    torch.manual_seed(0)
+    net = transformers.T5EncoderModel(transformers.T5Config(**sizes))
+    x = torch.arange(21).view(3, 7) % 12
+    small = nd.slim(net, share=0.3, example=x, lenient=True)
+    nd.save(small, tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    (lam,) = small.family.config.lams
+    torch.testing.assert_close(torch.from_numpy(found), small.family.export(lam)(x).detach())
 
 
 @pytest.mark.slow

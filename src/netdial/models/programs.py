@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from netdial.core.errors import ConfigError, ShapeError, TraceError, first_line, missing_extra
 from netdial.core.inputs import (
@@ -145,7 +146,8 @@ def onnx(job: ExportJob) -> tuple[int, float]:
         raise missing_extra("export to ONNX", "export") from None
     x = job.inputs()
     _check_memory(job, x)
-    with _tracing(job, "onnx"):
+    # the converter takes a fused kernel of attention apart; products lie otherwise in memory, which views behind them ask for
+    with _tracing(job, "onnx"), sdpa_kernel(SDPBackend.MATH):
         program = torch.onnx.export(
             job.program,
             x,
