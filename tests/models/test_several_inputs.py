@@ -133,3 +133,30 @@ def test_what_does_not_fit_is_said_in_words() -> None:
     rows: Any = [((X[:4], Z[:4]), Y[:4]), ((X[:4], Z[:4, :2]), Y[:4])]
     with pytest.raises(NetdialError, match="give all of one shape"):
         nd.fit(Net(PACKS["a tensor"]), DataLoader(rows, batch_size=None), epochs=1)
+
+
+class Boxed(nn.Module):
+    """Looks up how wide boxes are: of corners that are drawn, one in two has no width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.widths, self.fc, self.out = nn.Embedding(9, 6), nn.Linear(6, 12), nn.Linear(12, 2)
+
+    def forward(self, box: Tensor, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.fc(self.widths(box[:, 1] - box[:, 0]) + x))
+        out: Tensor = self.out(hidden.view(x.shape[0], 12))
+        return out
+
+
+def test_inputs_that_go_with_each_other_are_made_up_as_zeros(tmp_path: Path) -> None:
+    """A file holds no inputs: they are made up when it is opened. The class, which has a width written down, is its graph."""
+    source = torch.Generator().manual_seed(0)
+    low, wide = (torch.randint(n, (16, 1), generator=source) for n in (4, 5))
+    box, x = torch.cat([low, low + wide], 1), torch.randn(16, 6, generator=source)
+    small = nd.slim(Boxed(), share=0.5, example=(box, x))
+    nd.save(small, tmp_path / "net.safetensors")
+    with pytest.warns(UserWarning, match="its graph"):
+        again = nd.load_model(tmp_path / "net.safetensors", Boxed())
+    (lam,) = small.family.config.lams
+    assert torch.equal(again(box, x), small.family.export(lam)(box, x))

@@ -6,6 +6,7 @@ dead branches taken out, leaves cut by the plan. Before that, its operations and
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import warnings
@@ -162,12 +163,20 @@ def _traced(net: nn.Module, recipe: Recipe) -> fx.GraphModule:
     example = _example(recipe, net)
     if example is not None and not recipe.followed:
         return trace(net, example)
-    if example is not None:
+    for made_up in (example, _with_zeros(recipe, net)):
+        if made_up is None:
+            continue
         try:  # numbers in the graph are made to follow, as they were in the one that was saved
-            return Graph.of(net, example, lenient=True).traced
+            return Graph.of(net, made_up, lenient=True).traced
         except TraceError:  # the inputs are made up
             pass
     return trace(net)
+
+
+def _with_zeros(recipe: Recipe, net: nn.Module) -> Tensor | None:
+    """Returns such inputs whose whole numbers are 0: corners of a box, for one, have an order that drawn ones may lack."""
+    zeros = [one if one.numbers is not None else replace(one, high=0) for one in recipe.inputs]
+    return _example(replace(recipe, inputs=tuple(zeros)), net)
 
 
 def _example(recipe: Recipe, net: nn.Module) -> Tensor | None:
@@ -202,12 +211,14 @@ def _differs(net: nn.Module, traced: fx.GraphModule, recipe: Recipe) -> str:
     """
     if goes_one_way(traced):
         return "its code goes by numbers, one way or another"
-    x = _example(recipe, net)
-    if x is None:
-        return ""
-    try:
-        batches = Batches(traced, x)
-    except Exception:  # the graph itself takes no such inputs: they are made up
+    batches = None
+    for x in (_example(recipe, net), _with_zeros(recipe, net)):
+        if x is not None and batches is None:
+            with contextlib.suppress(
+                Exception
+            ):  # the graph may take no such inputs: they are made up
+                batches = Batches(traced, x)
+    if batches is None:
         return ""
     try:
         for given, wanted in zip(batches.inputs, batches.wanted, strict=True):
@@ -216,7 +227,7 @@ def _differs(net: nn.Module, traced: fx.GraphModule, recipe: Recipe) -> str:
             if not found:
                 return f"outputs differ by {found.difference:.1e} of the largest"
         with standing_still(net, stands_still(traced)):
-            check_training(traced, net, (x,))
+            check_training(traced, net, (batches.inputs[0],))
     except TraceError:
         return "it would train otherwise"
     except Exception as error:
