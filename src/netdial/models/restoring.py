@@ -10,7 +10,7 @@ import contextlib
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -160,32 +160,29 @@ def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, s
 
 def _traced(net: nn.Module, recipe: Recipe) -> fx.GraphModule:
     """Returns the graph of a network; on made-up inputs if it takes them, else without a run if it needs none."""
-    example = _example(recipe, net)
-    if example is not None and not recipe.followed:
+    examples = _examples(recipe, net)
+    if not recipe.followed and (example := next(examples, None)) is not None:
         return trace(net, example)
-    for made_up in (example, _with_zeros(recipe, net)):
-        if made_up is None:
-            continue
+    for example in examples:
         try:  # numbers in the graph are made to follow, as they were in the one that was saved
-            return Graph.of(net, made_up, lenient=True).traced
+            return Graph.of(net, example, lenient=True).traced
         except TraceError:  # the inputs are made up
-            pass
+            continue
     return trace(net)
 
 
-def _with_zeros(recipe: Recipe, net: nn.Module) -> Tensor | None:
-    """Returns such inputs whose whole numbers are 0: corners of a box, for one, have an order that drawn ones may lack."""
-    zeros = [one if one.numbers is not None else replace(one, high=0) for one in recipe.inputs]
-    return _example(replace(recipe, inputs=tuple(zeros)), net)
+def _examples(recipe: Recipe, net: nn.Module) -> Iterator[Tensor]:
+    """Yields inputs like those that the graph was taken on; none for a network without memory, or if none were noted.
 
-
-def _example(recipe: Recipe, net: nn.Module) -> Tensor | None:
-    """Returns inputs like those that the graph was taken on; None for a network without memory, or if none were noted."""
+    Whole numbers are drawn, then 0: corners of a box, for one, have an order that drawn ones may lack.
+    """
     like = next(net.parameters())
     if not recipe.inputs or like.is_meta:
-        return None
-    parts = [_like_outline(outline, like) for outline in recipe.inputs]
-    return as_packed(parts, recipe.names, "its example")[0] if recipe.names else parts[0]
+        return
+    zeros = [one if one.numbers is not None else replace(one, high=0) for one in recipe.inputs]
+    for outlines in (recipe.inputs, zeros):
+        parts = [_like_outline(outline, like) for outline in outlines]
+        yield as_packed(parts, recipe.names, "its example")[0] if recipe.names else parts[0]
 
 
 def _like_outline(outline: InputOutline, like: Tensor) -> Tensor:
@@ -211,14 +208,11 @@ def _differs(net: nn.Module, traced: fx.GraphModule, recipe: Recipe) -> str:
     """
     if goes_one_way(traced):
         return "its code goes by numbers, one way or another"
-    batches = None
-    for x in (_example(recipe, net), _with_zeros(recipe, net)):
-        if x is not None and batches is None:
-            with contextlib.suppress(
-                Exception
-            ):  # the graph may take no such inputs: they are made up
-                batches = Batches(traced, x)
-    if batches is None:
+    for example in _examples(recipe, net):
+        with contextlib.suppress(Exception):  # the graph may take no such inputs: they are made up
+            batches = Batches(traced, example)
+            break
+    else:
         return ""
     try:
         for given, wanted in zip(batches.inputs, batches.wanted, strict=True):

@@ -27,9 +27,9 @@ from netdial.measure.noise import forget_noise
 from netdial.nets.foreign import check_plain_weights
 from netdial.pruning.weights.constants import Constants, find_constants
 from netdial.pruning.weights.criteria import Subject, default_criterion, measure
-from netdial.pruning.weights.heads import output_leaves
 from netdial.pruning.weights.mask import Policy, check_shares, survival
 from netdial.pruning.weights.members import Levels
+from netdial.pruning.weights.output_leaves import output_leaves
 from netdial.pruning.weights.refit import Refit
 from netdial.task import Task, settle
 from netdial.task.rehearsal import admit

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import netdial as nd
 from netdial.pruning.weights import Policy, prune
-from netdial.pruning.weights.heads import output_leaves
+from netdial.pruning.weights.output_leaves import output_leaves
 
 G = torch.Generator().manual_seed(0)
 X = torch.randn(60, 5, generator=G)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 from torch import Tensor, fx, nn
 
@@ -25,6 +26,7 @@ def output_leaves(net: nn.Module, example: Tensor | None = None) -> frozenset[st
             traced = trace(copy_network(net), example)
     except NetdialError:
         return None
+    names = {id(p): name for name, p in traced.named_parameters() if p.ndim > 1}
     found, seen = set[str](), set[fx.Node]()
     waiting = [node for node in traced.graph.nodes if node.op == "output"]
     while waiting:
@@ -32,15 +34,14 @@ def output_leaves(net: nn.Module, example: Tensor | None = None) -> frozenset[st
         if node in seen:
             continue
         seen.add(node)
-        held = _held(traced, node)
+        held = _held(traced, node, names)
         found |= held
         waiting += [] if held else node.all_input_nodes
     return frozenset(found)
 
 
-def _held(traced: fx.GraphModule, node: fx.Node) -> set[str]:
-    """Returns the leaves of two or more dimensions that a node uses."""
-    names = {id(p): name for name, p in traced.named_parameters() if p.ndim > 1}
+def _held(traced: fx.GraphModule, node: fx.Node, names: Mapping[int, str]) -> set[str]:
+    """Returns those of the leaves in ``names`` that a node uses."""
     layer = module_of(traced, node)
     if layer is not None:
         return {names[id(p)] for p in layer.parameters() if id(p) in names}
