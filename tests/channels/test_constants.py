@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from netdial.channels.constants import known
 from netdial.channels.graph import Graph
-from netdial.channels.trace.trace import execute, trace
+from netdial.channels.trace.running import execute
+from netdial.channels.trace.trace import trace
 
 from . import networks
 from .networks import Call

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
-from netdial.channels.trace.trace import execute, trace
+from netdial.channels.trace.running import execute
+from netdial.channels.trace.trace import trace
 from netdial.channels.trace.training import check_same
 from netdial.core.errors import ConfigError, TraceError
 from netdial.core.outputs import tensors

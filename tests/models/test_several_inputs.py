@@ -160,3 +160,44 @@ def test_inputs_that_go_with_each_other_are_made_up_as_zeros(tmp_path: Path) -> 
         again = nd.load_model(tmp_path / "net.safetensors", Boxed())
     (lam,) = small.family.config.lams
     assert torch.equal(again(box, x), small.family.export(lam)(box, x))
+
+
+class Settings:
+    """What a model of ``transformers`` calls its config."""
+
+    kind: str | None = None
+
+
+class Noting(nn.Module):
+    """Notes in its first call what its labels are, from which on it asks no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.settings = Settings()
+        self.fc, self.out = nn.Linear(6, 12), nn.Linear(12, 2)
+
+    def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        found = self.out(torch.relu(self.fc(x)))
+        if self.settings.kind is None:
+            self.settings.kind = "classes" if labels.dtype == torch.long else "numbers"
+        if self.settings.kind == "classes":
+            return {"loss": nn.functional.cross_entropy(found, labels), "logits": found}
+        return {"logits": found}
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_a_first_call_that_goes_another_way_makes_no_other_network(
+    called: bool, tmp_path: Path
+) -> None:
+    source = torch.Generator().manual_seed(0)
+    x, labels = torch.randn(16, 6, generator=source), torch.arange(16) % 2
+    net = Noting()
+    if called:
+        net(x, labels)
+    small = nd.slim(net, share=0.5, example={"x": x, "labels": labels})
+    nd.save(small, tmp_path / "net.safetensors")
+    again = nd.load_model(tmp_path / "net.safetensors", Noting())
+    (lam,) = small.family.config.lams
+    wanted = small.family.export(lam)(x, labels)
+    torch.testing.assert_close(again(x, labels), wanted)

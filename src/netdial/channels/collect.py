@@ -28,7 +28,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.rules import Inner
 from netdial.channels.sizes import strip, total
 from netdial.channels.surgery import apply
-from netdial.channels.trace.trace import execute
+from netdial.channels.trace.running import execute
 from netdial.core.errors import ConfigError, TraceError, first_line, unknown
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan

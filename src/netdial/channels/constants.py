@@ -23,8 +23,7 @@ from netdial.channels.layers.mode import ByMode
 from netdial.channels.layers.switch import Switch
 from netdial.channels.rules import FUNCTIONS, METHODS, MODULES
 from netdial.channels.rules.elementwise import DROPOUTS, elementwise
-from netdial.channels.trace.running import Recording
-from netdial.channels.trace.trace import execute
+from netdial.channels.trace.running import Recording, execute
 from netdial.core.inputs import PartedInputs
 from netdial.core.outputs import evaluating
 

@@ -19,7 +19,8 @@ from netdial.channels.layers.flow.reaching import Summed
 from netdial.channels.nodes import place
 from netdial.channels.rules import Heads, Inner, Reader, Scene
 from netdial.channels.rules.reading import read
-from netdial.channels.trace.trace import execute, trace
+from netdial.channels.trace.running import execute
+from netdial.channels.trace.trace import trace
 from netdial.channels.trial import Batches, broken
 from netdial.core.cutting import leaf_shapes
 from netdial.core.errors import ConfigError

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from netdial.channels.graph import Graph
 from netdial.channels.rules import Reader
-from netdial.channels.trace.trace import execute
+from netdial.channels.trace.running import execute
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError
 from netdial.core.size import parse_target

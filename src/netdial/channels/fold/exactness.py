@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from netdial.channels.nodes import place
-from netdial.channels.trace.trace import execute
+from netdial.channels.trace.running import execute
 from netdial.core.errors import TraceError
 from netdial.core.outputs import same_outputs, tensors
 

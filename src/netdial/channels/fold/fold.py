@@ -27,7 +27,7 @@ from netdial.channels.fold.exactness import (
 )
 from netdial.channels.fold.merging import Folder
 from netdial.channels.fold.outcome import FoldReport
-from netdial.channels.trace.trace import execute
+from netdial.channels.trace.running import execute
 
 
 def fold(

@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_map_only
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.nodes import module_of
 from netdial.channels.trace.inplace import changes_in_place
+from netdial.channels.trace.training import failed
+from netdial.core.outputs import evaluating, made_in
 
 
 class Running(fx.Interpreter):
@@ -67,3 +69,22 @@ def _at_least_double(dtype: torch.dtype) -> torch.dtype:
         if dtype.is_floating_point
         else dtype
     )
+
+
+def execute(traced: fx.GraphModule, example: Tensor, *, double: bool = False) -> dict[fx.Node, Any]:
+    """Returns the result of every node on the example, in evaluation mode without gradients.
+
+    Args:
+        traced: the network.
+        example: inputs ``[b, ...]``.
+        double: stay in double precision where the code converts to a less exact type, as networks with normalisation in
+            float32 do; the network and the example are in double precision already.
+    """
+    runner = InDouble(traced) if double else Recording(traced)
+    made = torch.float64 if double else torch.get_default_dtype()
+    try:
+        with made_in(made), evaluating(traced), torch.random.fork_rng(devices=[]):
+            runner.run(example.clone())
+    except Exception as error:
+        raise failed(example, error) from error
+    return runner.results

@@ -22,6 +22,7 @@ from netdial.channels.layers.keeping import Keeping
 from netdial.channels.nodes import place
 from netdial.channels.trace.answers.draws import drawn
 from netdial.core.errors import TraceError
+from netdial.core.outputs import evaluated
 
 _ALONE = (
     "in the forward pass of a module of its own that has no parameters: that stays one operation"
@@ -92,20 +93,36 @@ def settled(net: nn.Module, example: Tensor) -> Iterator[None]:
     Raises:
         StateChanged: the call sets parameters, which then are as they were.
     """
-    whole = {name: p.data for name, p in net.named_parameters() if not is_lazy(p)}
-    before = {name: numbers.clone() for name, numbers in whole.items()}
-    with torch.no_grad(), suppress(Exception):  # its failure is said by the export
-        drawn(lambda: net(example.clone()), net)
-    changed = [
-        name
-        for name, kept in before.items()
-        if not torch.allclose(whole[name], kept, rtol=0, atol=0, equal_nan=True)
-    ]
-    for name in changed:
-        whole[name].copy_(before[name])
+    with parameters_kept(net) as changed, torch.no_grad(), suppress(Exception):
+        drawn(lambda: net(example.clone()), net)  # its failure is said by the export
     if changed:
         raise StateChanged.filled(net, changed[0])
     yield
+
+
+def call_first(net: nn.Module, example: Tensor) -> None:
+    """Calls a network once, as the first call may go another way than all others; a failure is left to later ones.
+
+    What its modules hold stays as it was. What they share with others does not, such as the settings of a model of
+    ``transformers``, in which its first call with labels notes what these are.
+    """
+    with parameters_kept(net), suppress(Exception):
+        evaluated(net, example)
+
+
+@contextmanager
+def parameters_kept(net: nn.Module) -> Iterator[list[str]]:
+    """Gives a network back the numbers of its parameters; yields names of those that were set, filled at the end."""
+    whole = {name: p.data for name, p in net.named_parameters() if not is_lazy(p)}
+    before = {name: numbers.clone() for name, numbers in whole.items()}
+    changed: list[str] = []
+    try:
+        yield changed
+    finally:
+        for name, kept in before.items():
+            if not torch.allclose(whole[name], kept, rtol=0, atol=0, equal_nan=True):
+                whole[name].copy_(kept)
+                changed.append(name)
 
 
 def _set_at(net: nn.Module, leaf: str) -> str:
@@ -273,6 +290,7 @@ __all__ = [
     "Touched",
     "alone",
     "attribute",
+    "call_first",
     "changes",
     "drop_numbers",
     "failing",

@@ -1,4 +1,4 @@
-"""From a module to its graph of operations, and running that graph.
+"""From a module to its graph of operations.
 
 The graph keeps the user's submodules and parameters, the same objects under the same names. Composite modules that cannot be
 traced are lowered first (``lower.py``). ``torch.fx`` traces (``symbolic.py``); where it cannot, since the code asks for
@@ -9,9 +9,7 @@ says where it is. The graph is taken in both modes, and one is made of both (``m
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from netdial.channels.layers.packed import put_packed
@@ -26,12 +24,12 @@ from netdial.channels.trace.lower import lower
 from netdial.channels.trace.modes import apart, settle_modes
 from netdial.channels.trace.positional import by_position, spelled_out
 from netdial.channels.trace.ready import answered, check_parts, copy_made, name_any
-from netdial.channels.trace.running import InDouble, Recording
 from netdial.channels.trace.state import (
     Remembered,
     StateChanged,
     Touched,
     alone,
+    call_first,
     failing,
     put_keeping,
     tensors_held,
@@ -50,15 +48,10 @@ from netdial.channels.trace.training import (
     check_batches,
     check_same,
     check_training,
-    failed,
 )
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, OneTensorGraph
-from netdial.core.outputs import (
-    evaluating,
-    made_in,
-    modes_kept,
-)
+from netdial.core.outputs import modes_kept
 
 _EXPORTED = "taken by torch.export"
 _STILL = "modules that go as in evaluation"
@@ -84,6 +77,8 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     if isinstance(net, fx.GraphModule) and not isinstance(net, OneTensor):
         return net
     check_parts(net)
+    if example is not None:
+        call_first(net, example)
     with guards_told(type(net).__name__):
         try:
             return _followed(net, example)
@@ -320,25 +315,6 @@ def _module(
     make_explicit(traced, place)
     traced.graph.eliminate_dead_code()
     return traced
-
-
-def execute(traced: fx.GraphModule, example: Tensor, *, double: bool = False) -> dict[fx.Node, Any]:
-    """Returns the result of every node on the example, in evaluation mode without gradients.
-
-    Args:
-        traced: the network.
-        example: inputs ``[b, ...]``.
-        double: stay in double precision where the code converts to a less exact type, as networks with normalisation in
-            float32 do; the network and the example are in double precision already.
-    """
-    runner = InDouble(traced) if double else Recording(traced)
-    made = torch.float64 if double else torch.get_default_dtype()
-    try:
-        with made_in(made), evaluating(traced), torch.random.fork_rng(devices=[]):
-            runner.run(example.clone())
-    except Exception as error:
-        raise failed(example, error) from error
-    return runner.results
 
 
 def _why_not(error: Exception, known: str) -> str:

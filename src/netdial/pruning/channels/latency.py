@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from netdial.channels.graph import Graph
 from netdial.channels.layers.switch import Switch
-from netdial.channels.trace.trace import execute
+from netdial.channels.trace.running import execute
 from netdial.core.arguments import checked, checked_fields
 from netdial.core.errors import ConfigError, unknown
 from netdial.core.plan import Group
