@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import netdial as nd
+from netdial.jobs.analyses.subjects import from_file
 from netdial.jobs.opening import open_task
 from netdial.jobs.problem import load_net
 from netdial.measure.forward import outputs
@@ -283,3 +285,22 @@ def test_a_second_network_does_not_replace_the_first(call: Call, copy: Path) -> 
     assert "wine-lam0.1-small-2.safetensors" in said.out
     assert Path("wine-lam0.1-small.safetensors").read_bytes() == first
     assert read_recipe("wine-lam0.1-small-2.safetensors").widths == {"fc1": 6}
+
+
+@pytest.mark.slow
+def test_a_file_is_slimmed_on_the_rows_of_its_run_whatever_their_split(call: Call) -> None:
+    words = ("--split-seed", "3", "--valid", "0.3", "--epochs", "1", "--points", "2", "--quiet")
+    assert call("fit", "wine", "--name", "other", *words).code == 0
+    assert call("export", "other", "--lam", "1", "--out", "one.safetensors").code == 0
+    rows = open_task(Run.open(Path("runs/other"))).rows
+    for file in ("one.safetensors", "small.safetensors"):
+        found = from_file(Path(file), None, None).data
+        assert all(torch.equal(found.rows[part], rows[part]) for part in rows)
+        if file.startswith("one"):
+            said = call("slim", file, "--share", "0.5", "--out", "small.safetensors")
+            assert said.code == 0, said.err
+    data = nd.load_data("wine", seed=3)
+    net = nd.build("mlp:4", input_shape=(13,), n_outputs=3)
+    nd.save(nd.slim(net, share=0.5, data=data.train), "untold.safetensors", data=data)
+    refused = call("slim", "untold.safetensors", "--data", "wine")
+    assert refused.code == 2 and "wine is not read and split as it was" in refused.err

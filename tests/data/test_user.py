@@ -262,3 +262,14 @@ def test_weights_of_a_dataset_are_checked(mine: Path) -> None:
     )
     with pytest.raises(DataError, match="mine:make, train: weight -1 in row 0"):
         load_user("mine:make")
+
+
+def test_all_parts_have_the_units_of_the_training_part(mine: Path) -> None:
+    mine.write_text(
+        f"{HEAD}\nfrom netdial.data.scale import TargetScale\n\n\ndef part(mean, std):\n"
+        "    return nd.Dataset(x, (x[:, :1] - mean) / std, target=TargetScale(('price',), (mean,), (std,)))\n"
+        "\n\ndef make():\n    return nn.Linear(2, 1), part(1.0, 2.0), part(0.0, 1.0), part(5.0, 0.5)\n"
+    )
+    _, task = load_user("mine:make")
+    assert torch.allclose(task.valid.y, task.train.y, atol=1e-6)
+    assert torch.allclose(task.test.y, task.train.y, atol=1e-6)

@@ -322,3 +322,14 @@ def test_outputs_under_a_loss_of_ones_own_are_not_called_probabilities(tmp_path:
     assert list(found)[1:] == [f"output for {name}" for name in data.classes]
     np.testing.assert_allclose(found.iloc[:, 1:].to_numpy(), out.numpy(), rtol=1e-5)
     assert list(found.iloc[:, 0]) == [data.classes[k] for k in out.argmax(1).tolist()]
+
+
+def test_a_family_is_not_saved_with_data_in_other_units_than_it_was_trained_on(
+    tmp_path: Path,
+) -> None:
+    mine, other = (nd.load_data("diabetes", seed=seed) for seed in (0, 1))
+    net = nd.build("linear", input_shape=(10,), n_outputs=1)
+    family = nd.fit(net, mine.train, epochs=1)
+    with pytest.raises(ConfigError, match=r"diabetes: its targets were standardised by other"):
+        nd.save(family, tmp_path / "family.safetensors", data=other)
+    assert nd.save(family, tmp_path / "family.safetensors", data=mine).kind == "family"

@@ -612,3 +612,18 @@ def test_rmse_of_several_targets_does_not_depend_on_their_units() -> None:
     one = nd.task.Regression(scale=TargetScale(("a",), (5.0,), (1e6,)))
     assert one.metrics(outputs[:, :1], targets[:, :1], ["rmse"])["rmse"] == pytest.approx(2e6)
     assert one.unit("rmse") == "units of the target"
+
+
+def test_parts_that_were_standardised_each_by_itself_are_scored_in_the_units_of_training(
+    family: Family,
+) -> None:
+    fresh = line(400, 2)
+    own = TargetScale(("pressure",), (160.0,), (5.0,))
+    assert fresh.target is not None
+    other = Dataset(fresh.x, own.standardised(fresh.target.restore(fresh.y)), target=own)
+    first, second = (
+        nd.evaluate(family, part, lams=[1e-2], n_samples=0).members[0].metrics
+        for part in (fresh, other)
+    )
+    assert second == pytest.approx(first, rel=1e-4)
+    assert first["rmse"] == pytest.approx(10, rel=0.15)

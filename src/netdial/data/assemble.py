@@ -45,6 +45,7 @@ def assemble(
         units = (tuple(source[key]) for key in ("targets", "target_mean", "target_std"))
         target = TargetScale(*units)
         parts = {part: replace(data, target=target) for part, data in parts.items()}
+    parts = {part: data.in_units(parts["train"].target) for part, data in parts.items()}
     return check_splits(
         Splits(
             name=name,

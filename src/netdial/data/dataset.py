@@ -109,6 +109,20 @@ class Dataset:
             weight=None if self.weight is None else self.weight.to(device),
         )
 
+    def in_units(self, scale: TargetScale | None) -> Dataset:
+        """Returns the part with its targets standardised by ``scale``; itself where its own units are these, or not known.
+
+        >>> own, wanted = (TargetScale(("t",), (0.0,), (std,)) for std in (2.0, 4.0))
+        >>> part = Dataset(torch.zeros(1, 1), torch.tensor([[3.0]]), target=own)
+        >>> part.in_units(wanted).y
+        tensor([[1.5000]])
+        """
+        own = self.target
+        if scale is None or own is None or len(own.std) != len(scale.std) or own.is_same_as(scale):
+            return self
+        y = scale.standardised(own.restore(self.y.double()))
+        return replace(self, y=y.to(self.y), target=scale)
+
     def inputs(self, index: Tensor | None = None, like: Tensor | None = None) -> Tensor:
         """Returns inputs as a network takes them, normalised: all, or those at ``index``.
 

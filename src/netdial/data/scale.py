@@ -49,6 +49,14 @@ class TargetScale:
         """
         return z * z.new_tensor(self.std) + z.new_tensor(self.mean)
 
+    def standardised(self, values: Tensor) -> Tensor:
+        """Returns values ``[..., T]`` in the units of the data as standardised ones, the inverse of ``restore``."""
+        return (values - values.new_tensor(self.mean)) / values.new_tensor(self.std)
+
+    def is_same_as(self, other: TargetScale) -> bool:
+        """Returns whether a standardised value means the same by both, whatever the targets are called."""
+        return (self.mean, self.std) == (other.mean, other.std)
+
 
 def standardise(values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns float32 values [N, F], and float64 mean [F] and standard deviation [F].

@@ -26,7 +26,10 @@ from netdial.task import Task, named, task_of
 from netdial.task.rehearsal import in_order_of, rehearse, suited
 from netdial.train.config import TrainConfig
 
-LOAD_OPTIONS = ("target", "kind", "valid", "test", "split_seed", *TableOptions.model_fields)
+SPLIT_OPTIONS = ("valid", "test", "split_seed")
+"""Choices that say which rows go to which part, of any data."""
+
+LOAD_OPTIONS = ("target", "kind", *SPLIT_OPTIONS, *TableOptions.model_fields)
 """Choices that concern the data alone; they are stored together under ``load``."""
 
 Config = TypeVar("Config", bound=TrainConfig)
@@ -144,24 +147,49 @@ def load_problem(
     Raises:
         NetdialError: the data or the network cannot be used, or do not fit each other.
     """
-    given = {key: value for key, value in options.items() if value is not None}
-    split_seed = given.pop("split_seed", 0)
-    asked = named(given["kind"]) if "kind" in given else None
-    if asked is not None:
-        given["kind"] = "classification" if asked.targets == "classes" else "regression"
     if is_function(data):
+        given, split_seed, asked = _told(options)
         problem = _from_function(data, given, model, split_seed, seed)
+        task = _of_task(problem.task, asked)
     else:
         model = model or default_model(data)
         flat = model.partition(":")[0] in ("mlp", "linear")
-        task = load_data(data, data_dir=data_dir, seed=split_seed, flat=flat, **given)
-        task = _of_task(task, asked)
+        task = load_parts(data, options, data_dir, flat=flat)
         net = build(model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
         problem = Problem(net, model, task)
-    task = _of_task(problem.task, asked)
     problem = replace(problem, task=task)
     rehearse(problem.net, example(task), named(task.kind), task.n_outputs)
     return problem
+
+
+def load_parts(
+    data: str,
+    options: Mapping[str, Any],
+    data_dir: str | Path | None = None,
+    *,
+    flat: bool = False,
+) -> Splits:
+    """Returns the data of a run, read and split as its ``options`` say; arguments as of ``load_problem``.
+
+    Args:
+        data: name of a data set, a table, or a user's function.
+        options: values for ``LOAD_OPTIONS``.
+        data_dir: folder of data files.
+        flat: images as vectors.
+    """
+    given, split_seed, asked = _told(options)
+    parts = load_data(data, data_dir=data_dir, seed=split_seed, flat=flat, **given)
+    return _of_task(parts, asked)
+
+
+def _told(options: Mapping[str, Any]) -> tuple[dict[str, Any], int, Task | None]:
+    """Returns arguments of ``load_data`` among options, the seed of the split, and the task, None unless it is asked for."""
+    given = {key: value for key, value in options.items() if value is not None}
+    split_seed: int = given.pop("split_seed", 0)
+    asked = named(given["kind"]) if "kind" in given else None
+    if asked is not None:
+        given["kind"] = "classification" if asked.targets == "classes" else "regression"
+    return given, split_seed, asked
 
 
 def _of_task(splits: Splits, asked: Task | None) -> Splits:
@@ -191,10 +219,16 @@ def load_net(
 
 
 def origin_of(run: Run) -> dict[str, Any]:
-    """Returns what the file of a model says of its training: data, kind of task, and weights of the classes if there were."""
+    """Returns what the file of a model says of its training: data, how they are split, kind of task, weights of classes."""
     config = run.config
+    split = {name: at for name, at in config["load"].items() if name in SPLIT_OPTIONS}
     weights = {"class_weight": config["class_weight"]} if config.get("class_weight") else {}
-    return {"data": config["data"], "kind": config["kind"], **weights}
+    return {
+        "data": config["data"],
+        "kind": config["kind"],
+        **({"split": split} if split else {}),
+        **weights,
+    }
 
 
 def describe_net(run: Run) -> dict[str, Any]:

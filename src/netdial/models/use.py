@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from netdial.channels.layers.pick import inputs_read
+from netdial.core.errors import ConfigError
 from netdial.core.storage.boundary import validated
 from netdial.data.dataset import Dataset, Splits
+from netdial.data.scale import TargetScale
 from netdial.data.tables.schema import TableSchema
 from netdial.family.family import Family
 from netdial.measure.forward import outputs
@@ -196,8 +198,12 @@ def use_of(
         model: a family, or a network; None leaves the errors out.
         lam: member of the family to use by default.
         lams: complexity values at which errors are measured; by default nine over the family's range.
+
+    Raises:
+        ConfigError: the family was trained on targets that were standardised otherwise.
     """
     task = model.task if isinstance(model, Family) and model.task is not None else named(data.kind)
+    _check_units(getattr(task, "scale", None), data)
     task = task.in_units(data.train.target)
     noise: tuple[ErrorLaw, ...] = ()
     if task.targets == "numbers" and model is not None:
@@ -214,6 +220,24 @@ def use_of(
         pixels=None if pixels is None else validated(Pixels, pixels, data.name),
         lam=lam,
         noise=noise,
+    )
+
+
+def _check_units(trained: TargetScale | None, data: Splits) -> None:
+    """Refuses data whose targets have other units than those that a family was trained on, as another split of a table has."""
+    here = data.train.target
+    if trained is None or here is None or trained.is_same_as(here):
+        return
+    pairs = zip((*trained.mean, *trained.std), (*here.mean, *here.std), strict=False)
+    if len(trained.std) == len(here.std) and all(math.isclose(*pair) for pair in pairs):
+        return
+    was, now = (
+        ", ".join(f"{m:.6g} ± {s:.6g}" for m, s in zip(scale.mean, scale.std, strict=True))
+        for scale in (trained, here)
+    )
+    raise ConfigError(
+        f"{data.name}: its targets were standardised by other means and standard deviations ({now}) than those that the family "
+        f"was trained on ({was}), and so were its inputs; give the data of training, of the same split"
     )
 
 

@@ -199,11 +199,13 @@ def with_task(
 ) -> tuple[Dataset, Task]:
     """Returns data in memory and their task, the targets checked against it; arguments are those of ``admit``.
 
-    Examples in which no place counts are no observations, and left out.
+    Examples in which no place counts are no observations, and left out. Targets that were standardised by themselves, as each
+    part by its own mean, are brought into the units of the task.
     """
     held = as_dataset(data, part=part)
     task = settle_task(kind, held, known)
     found = as_dataset(held, task.targets, part)
+    found = found.in_units(getattr(task, "scale", None))
     if task.targets == "class maps" and len(found):
         counted = (found.y != NOT_COUNTED).flatten(1).any(dim=1)
         found = found if not bool(counted.any()) or bool(counted.all()) else found.select(counted)

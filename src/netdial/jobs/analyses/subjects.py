@@ -13,13 +13,13 @@ from torch import nn
 from netdial.compression.file import read_text
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage.container import read_plain
-from netdial.data import Splits, load_data
+from netdial.data import Splits
 from netdial.data.dataset import Dataset
 from netdial.data.memory.weights import ClassWeight, weighted
 from netdial.data.tables.options import TableOptions, is_table
 from netdial.family import Family
 from netdial.jobs.opening import as_trained, open_run, open_task
-from netdial.jobs.problem import describe_net, load_net, origin_of, weights_by_index
+from netdial.jobs.problem import describe_net, load_net, load_parts, origin_of, weights_by_index
 from netdial.jobs.ways import way_of
 from netdial.models.compressed import CUT, FAMILY
 from netdial.models.compressed import KIND as COMPRESSED
@@ -190,7 +190,8 @@ def from_file(
         described(path, about)  # refuses tensors of which nobody knows the network
     shape = (about.get("net") or {}).get("input_shape", [])
     use = read_use(path, about)
-    parts = _read_again(path, name, use, data_dir, flat=len(shape) == 1)
+    split = about.get("split") if name == about.get("data") else None
+    parts = _read_again(path, name, use, split or {}, data_dir, flat=len(shape) == 1)
     admit(model.net if isinstance(model, Family) else model, parts.train, parts.kind)
     if not isinstance(model, Family):
         _check_whole(path, whole)
@@ -198,7 +199,9 @@ def from_file(
         lam = (use and use.lam) or model.lams(1)[0]
     check_lam(path, model, lam, instead)
     recipe = how_built(recognise(path))
-    meta: dict[str, Any] = {n: about[n] for n in ("data", "kind", "class_weight") if n in about}
+    meta: dict[str, Any] = {
+        n: about[n] for n in ("data", "kind", "split", "class_weight") if n in about
+    }
     if lam is not None and not whole:
         meta["lam"], use = lam, use and use.alone(lam)
     weights = _weights(path, about, parts)
@@ -232,21 +235,26 @@ def _weights(path: Path, about: Mapping[str, Any], data: Splits) -> ClassWeight:
 
 
 def _read_again(
-    path: Path, name: str, use: Use | None, data_dir: str | None, *, flat: bool
+    path: Path,
+    name: str,
+    use: Use | None,
+    split: Mapping[str, Any],
+    data_dir: str | None,
+    *,
+    flat: bool,
 ) -> Splits:
-    """Returns the data of a model in a file; a table is read as the file says, and has to come out as it did in training.
+    """Returns the data of a model in a file, read and split as the file says; a table has to come out as it did in training.
 
     Raises:
         ConfigError: it does not, so that its rows would be told to the network in other units than it learned from.
     """
-    table = None if use is None else use.table
-    if table is None or not is_table(name):
-        return load_data(name, data_dir=data_dir, flat=flat)
-    default = TableOptions()
-    options = {n: v for n, v in table.options if v != getattr(default, n)}
-    target = ",".join(table.target.columns)
-    parts = load_data(name, data_dir=data_dir, target=target, kind=table.target.kind, **options)
-    if parts.schema is None or not is_read_alike(parts.schema, table):
+    table, options = None if use is None else use.table, dict[str, Any]()
+    if table is not None and is_table(name):
+        default = TableOptions()
+        options = {n: v for n, v in table.options if v != getattr(default, n)}
+        options |= {"target": ",".join(table.target.columns), "kind": table.target.kind}
+    parts = load_parts(name, {**options, **split}, data_dir, flat=flat)
+    if table is not None and (parts.schema is None or not is_read_alike(parts.schema, table)):
         raise ConfigError(
             f"{path}: {name} is not read and split as it was when the model was trained (other rows, --split-seed, --valid, "
             "--test, or other columns); give its run in place of the file"
