@@ -148,6 +148,17 @@ def test_a_target_lies_between_the_least_and_the_start() -> None:
         check_target(target, start=1000, least=101)
 
 
+@pytest.mark.parametrize("minimum", [1, 2])
+@pytest.mark.parametrize("streams", [False, True])
+def test_what_was_done_already_is_no_advice(minimum: int, streams: bool) -> None:
+    data = torch.randn(32, 4), torch.arange(32) % 2
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    with pytest.raises(ConfigError, match="raise the target") as error:
+        nd.shrink(net, data, size="3 params", minimum=minimum, streams=streams)
+    assert ("lower minimum" in str(error.value)) is (minimum > 1)
+    assert ("streams" in str(error.value)) is not streams
+
+
 @pytest.mark.parametrize(("costs", "place", "shown"), [([1, -2], 1, "-2"), ([math.nan], 0, "nan")])
 def test_wrong_costs_are_refused(costs: list[float], place: int, shown: str) -> None:
     with pytest.raises(ConfigError, match=rf"costs\[{place}\]={shown}; what a channel saves"):

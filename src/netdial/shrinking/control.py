@@ -23,7 +23,12 @@ LAM_SCHEDULES.add("cosine")(schedules.cosine)
 
 
 def check_target(
-    target: Target, *, start: float, least: float, whole: Mapping[str, str] | None = None
+    target: Target,
+    *,
+    start: float,
+    least: float,
+    whole: Mapping[str, str] | None = None,
+    more: Sequence[str] = (),
 ) -> None:
     """Refuses a target that cannot be reached by shrinking.
 
@@ -32,6 +37,7 @@ def check_target(
         start: size of the network at the beginning.
         least: size when every group has its minimum.
         whole: layers with a switch of which no channel can go, and why.
+        more: what else would let the network become smaller, in words.
 
     Raises:
         ConfigError: the target is not below ``start``, or it is below ``least``.
@@ -46,13 +52,13 @@ def check_target(
     if target.value < least and target.kind == "ms":
         raise ConfigError(
             f"target of {target}: with the fewest channels in every layer that can shrink a call still takes {end} on this "
-            "machine, which is what calling its operations costs, however narrow they are; raise the target, lower minimum, "
-            "or take a network of fewer layers"
+            "machine, which is what calling its operations costs, however narrow they are; raise the target, or take a "
+            "network of fewer layers"
         )
     if target.value < least:
         raise ConfigError(
             f"target of {target}: with the fewest channels in every layer that can shrink there are still {end}; "
-            f"raise the target, lower minimum, or let residual streams shrink, too (streams){_whole(whole or {})}"
+            f"{', or '.join(['raise the target', *more])}{_whole(whole or {})}"
         )
 
 

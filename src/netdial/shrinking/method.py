@@ -130,7 +130,9 @@ class ShrinkMethod:
         else:
             start, smallest = (size(each, target.kind).value for each in (graph, least))
         whole = cannot_fade(graph, state.able) if target.value < smallest else {}
-        check_target(target, start=start, least=smallest, whole=whole)
+        more = ["lower minimum"] * (self.config.minimum > 1)
+        more += ["let residual streams shrink, too (streams)"] * (not self.config.streams)
+        check_target(target, start=start, least=smallest, whole=whole, more=more)
         if self._total < 2:
             raise ConfigError(
                 f"target of {target}: one step of training leaves no time to fade; raise epochs, or lower batch_size"
