@@ -43,6 +43,18 @@ def test_rounds_of_pruning_leave_what_was_asked(call: Call, wine: Path, tmp_path
     assert found["stages"][-1]["accuracy"] == pytest.approx(float(right))
 
 
+@pytest.mark.slow
+def test_frozen_parameters_count_before_and_after(call: Call, tmp_path: Path) -> None:
+    words = ("--model", "mlp:8", "--freeze", "fc1", "--epochs", "1", "--points", "2", "--quiet")
+    assert call("fit", "wine", "--name", "frozen", *words).code == 0
+    args = ("--lam", "0.5", "--share", "0.5", "--rounds", "1", "--out", "small.safetensors")
+    said = call("finetune", "frozen", *args, "--json")
+    assert said.code == 0, said.err
+    found = [stage["parameters"] for stage in json.loads(said.out)["stages"]]
+    net = load_member(tmp_path / "small.safetensors")
+    assert found == [139, 139 - 12] == [139, sum(int((p != 0).sum()) for p in net.parameters())]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

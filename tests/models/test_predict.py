@@ -16,6 +16,7 @@ from torch import nn
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, ShapeError
 from netdial.data import Splits
+from netdial.jobs.records.details import Sketcher
 from netdial.models.use import KEY, ErrorLaw, Use, is_read_alike, use_of
 
 pandas = pytest.importorskip("pandas")
@@ -333,3 +334,18 @@ def test_a_family_is_not_saved_with_data_in_other_units_than_it_was_trained_on(
     with pytest.raises(ConfigError, match=r"diabetes: its targets were standardised by other"):
         nd.save(family, tmp_path / "family.safetensors", data=other)
     assert nd.save(family, tmp_path / "family.safetensors", data=mine).kind == "family"
+
+
+@pytest.mark.parametrize("rows", [7, 8])
+def test_intervals_are_told_where_rows_enough_were_held_out_and_nowhere_else(rows: int) -> None:
+    source = np.random.default_rng(0)
+    frame = pandas.DataFrame({"a": source.normal(size=40), "y": source.normal(size=40)})
+    held = pandas.DataFrame({"a": source.normal(size=rows), "y": source.normal(size=rows)})
+    data = nd.load_data(frame, target="y", valid=held)
+    net = nd.build("linear", input_shape=(1,), n_outputs=1)
+    family = nd.fit(net, data.train, data.valid, epochs=1)
+    known = use_of(data, family).law(0.1)
+    assert (known is not None) == (rows == 8)
+    assert (family.task is not None and family.task.at(0.1).noise_var != ()) == (rows == 8)  # type: ignore[attr-defined]
+    (target,) = Sketcher(family, data)._part(0.1, torch.zeros(rows, 1), data.valid.y).targets
+    assert bool(target.coverage) == (rows == 8)

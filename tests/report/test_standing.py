@@ -11,7 +11,7 @@ import pytest
 from netdial.jobs.ways import way_of
 from netdial.report.sections.slim import lead
 from netdial.report.standing.of_shrunk import shrunk_standing
-from netdial.report.standing.of_smaller import slim_standing
+from netdial.report.standing.of_smaller import compress_standing, slim_standing
 from netdial.report.standing.told import (
     TITLES,
     UNKNOWN,
@@ -24,6 +24,7 @@ from netdial.report.standing.told import (
 )
 from netdial.runs.curves import WHOLE
 from netdial.runs.prunings import NetworkReading, Pruning
+from netdial.runs.results.compressions import Compression
 from netdial.runs.run import Run
 from netdial.runs.shrinkage import Shrinkage
 
@@ -170,3 +171,15 @@ def test_a_pruned_network_that_is_better_is_called_so() -> None:
     nearly = NetworkReading("pruned", {**values, "valid/accuracy": 0.800001}, {})
     same = Pruning(("a",), 0.1, (before, nearly))
     assert lead([same], "valid/accuracy").endswith("is 80.00%, as that of the whole member.")
+
+
+@pytest.mark.parametrize(("metric", "unit"), [(None, "log loss"), ("accuracy", "error rate")])
+def test_the_verdict_on_a_file_is_in_units_of_the_metric_that_it_was_judged_by(
+    metric: str | None, unit: str
+) -> None:
+    stages = {name: {"bytes": 100.0, "valid/nll": 0.3} for name in ("dense", "coded")}
+    verdict = {"excess": 0.01, "bound": 0.03, "seeds": 5.0}
+    how = {} if metric is None else {"metric": metric}
+    told = compress_standing(Compression(how, 0.1, stages, verdict=verdict), "λ", {}, {}, 100)
+    assert told is not None and told.sure.value == "≤ +0.03"
+    assert told.sure.note.startswith(f"{unit} above dense networks")

@@ -92,3 +92,12 @@ def test_whole_numbers_are_not_made_of_fractions() -> None:
     assert taken.tolist() == [[1, 2]]
     with pytest.raises(DataError, match="a number has a fraction"):
         inputs_of([[1.7, 2]], of_tokens, (2,), torch.int64)
+
+
+def test_numbers_are_read_in_the_type_of_the_network() -> None:
+    of_numbers = Use(task={"name": "classification"})
+    assert inputs_of([[0.1]], of_numbers, (1,), torch.float64).item() == 0.1
+    assert inputs_of([[0.1]], of_numbers, (1,), torch.float32).dtype == torch.float32
+    assert inputs_of([[1e39]], of_numbers, (1,), torch.float64).item() == 1e39
+    with pytest.raises(DataError, match="too large for float32"):
+        inputs_of([[1e39]], of_numbers, (1,), torch.float32)

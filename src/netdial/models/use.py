@@ -22,7 +22,7 @@ from netdial.data.scale import TargetScale
 from netdial.data.tables.schema import TableSchema
 from netdial.family.family import Family
 from netdial.measure.forward import outputs
-from netdial.measure.noise import law_of
+from netdial.measure.noise import FEWEST, law_of
 from netdial.task import NoiseCurve, Task, named, restore
 from netdial.task.noise import LEVELS, half_width
 
@@ -194,7 +194,7 @@ def use_of(
     """Returns how a model that was trained on data is used.
 
     Args:
-        data: what it was trained on; the errors of a regression are those on the validation part.
+        data: what it was trained on; the errors of a regression are those on the validation part, if it has eight rows or more.
         model: a family, or a network; None leaves the errors out.
         lam: member of the family to use by default.
         lams: complexity values at which errors are measured; by default nine over the family's range.
@@ -206,7 +206,7 @@ def use_of(
     _check_units(getattr(task, "scale", None), data)
     task = task.in_units(data.train.target)
     noise: tuple[ErrorLaw, ...] = ()
-    if task.targets == "numbers" and model is not None:
+    if task.targets == "numbers" and model is not None and len(data.valid) >= FEWEST:
         members: list[tuple[float | None, nn.Module]] = [(lam, model)]
         if isinstance(model, Family):
             members = [(at, model.export(at)) for at in sorted(set(lams) or model.lams(9))]

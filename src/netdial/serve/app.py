@@ -71,7 +71,7 @@ class Served:
         use: how it is used.
         page: returns the page as HTML; None if there is none.
         shape: shape of one row, where rows are arrays of numbers and not pixels.
-        dtype: of such rows.
+        dtype: of such rows; numbers with a fraction are read in the type of the network.
         about: further plain values for ``/models``.
     """
 
@@ -216,7 +216,8 @@ def _predicted(served: Served, wanted: PredictRequest, one: Ready) -> bytes:
     if one.use.table is not None:
         rows: Any = columns_of(wanted.rows, one.use.table.needed)
     else:
-        rows = inputs_of(wanted.rows, one.use, served.shape, served.dtype)
+        dtype = one.like.dtype.to_real() if served.dtype.is_floating_point else served.dtype
+        rows = inputs_of(wanted.rows, one.use, served.shape, dtype)
     columns, remarks = member_columns(one.net, one.use, one.task, rows, wanted.level, one.like)
     found = {
         "lam": one.use.lam,

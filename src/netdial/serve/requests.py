@@ -147,9 +147,10 @@ def inputs_of(
             "rows: a number has a fraction, and the network takes whole ones, as in training"
         )
     with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
-        found = torch.from_numpy(array.astype(np.float32 if dtype.is_floating_point else np.int64))
+        wide = np.float64 if dtype.is_floating_point else np.int64
+        found = torch.from_numpy(array.astype(wide)).to(dtype if dtype.is_floating_point else None)
     if not bool(found.isfinite().all()):
-        raise DataError("rows: a number is too large for float32; give smaller ones")
+        raise DataError(f"rows: a number is too large for {str(dtype)[6:]}; give smaller ones")
     return found
 
 

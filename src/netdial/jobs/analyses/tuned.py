@@ -118,7 +118,7 @@ def tune_run(
         learn_noise(member, task.valid)
     rows = []
     for removed, member in stages:
-        kept = member.n_params if member.kept is None else int(member.kept.sum())
+        gone = 0 if member.kept is None else int((~member.kept).sum())
         (found,) = evaluate(member, task.valid, lams=[lam], kind=task.kind, n_samples=0).members
-        rows.append({"share": removed, "parameters": kept, **found.metrics})
+        rows.append({"share": removed, "parameters": member.n_params - gone, **found.metrics})
     return stages[-1][1], rows

@@ -20,6 +20,7 @@ from netdial.family.leaves import effective_by_layer
 from netdial.measure import portrait
 from netdial.measure.cost import count_macs
 from netdial.measure.forward import outputs
+from netdial.measure.noise import FEWEST
 from netdial.models.use import error_law
 from netdial.runs.schemas.details import (
     Bins,
@@ -138,7 +139,9 @@ class Sketcher:
         return -far, far, _RESIDUALS
 
     def _intervals(self, lam: float, count: int) -> list[tuple[float, list[float]]]:
-        """Returns (level, half-widths in the units of each target): those of the intervals that predictions are given."""
+        """Returns (level, half-widths in the units of each target): those of the intervals of predictions, if any."""
+        if len(self._data.valid) < FEWEST:
+            return []
         if lam not in self._intervals_at:
             law = error_law(lam, self._family.export(lam), self._data.valid)
             std = self._scale(count)[1]

@@ -135,9 +135,10 @@ def _judged(one: Compression, metric: str, rows: object) -> Fact:
     """Returns how sure the loss of a compressed file is: by the comparison with dense controls, if there was one."""
     judged = one.verdict
     if {"excess", "bound", "seeds"} <= judged.keys():
+        loss = loss_words(str(one.how.get("metric") or metric))
         return Fact(
             f"≤ {gap_words(judged['bound'])}",
-            f"{loss_words(metric)} above dense networks trained alike (95 %), {count(judged['seeds'])} seeds; "
+            f"{loss} above dense networks trained alike (95 %), {count(judged['seeds'])} seeds; "
             f"mean {gap_words(judged['excess'])}",
         )
     known = sure_told(one.stages["coded"], metric, rows)
