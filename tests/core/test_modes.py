@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial.measure.noise import intervals
 
 
 @contextmanager
@@ -88,3 +90,55 @@ def test_the_modes_of_a_caller_change_nothing(way: str) -> None:
             assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
             assert torch.is_autocast_enabled("cpu") == cast
         assert torch.equal(outcome(), wanted), name
+
+
+@pytest.fixture(scope="module")
+def numbers(tmp_path_factory: pytest.TempPathFactory) -> tuple[nd.Splits, nd.Family, Any, Any]:
+    data, path = nd.load_data("diabetes"), tmp_path_factory.mktemp("modes") / "one.safetensors"
+    net = nd.build("mlp:4", input_shape=(10,), n_outputs=1)
+    family = nd.fit(net, data.train, data.valid, epochs=20, objective="ard")
+    nd.save(family, path, data=data)
+    choice = nd.choose(family, data.valid, lams=[0.1], shares=[0.0])
+    return data, family, nd.load_model(path), choice
+
+
+READ: dict[str, Callable[[nd.Splits, nd.Family, Any, Any], Any]] = {
+    "intervals": lambda data, family, loaded, choice: intervals(family, data.test.x, 0.1).upper,
+    "predict": lambda data, family, loaded, choice: (
+        loaded.predict(data.test.x, lam=0.1).to_numpy().copy()
+    ),
+    "drawn": lambda data, family, loaded, choice: (
+        loaded.predict(data.test.x, lam=0.1, n_samples=2).to_numpy().copy()
+    ),
+    "tested": lambda data, family, loaded, choice: list(choice.tested(data.test).test.values()),
+    "divergence": lambda data, family, loaded, choice: family.kl([0.1]).detach(),
+    "effective": lambda data, family, loaded, choice: family.effective_parameters([0.1]).detach(),
+}
+
+
+@pytest.mark.parametrize("what", READ)
+def test_the_modes_of_a_caller_change_nothing_that_is_read_off(
+    what: str, numbers: tuple[nd.Splits, nd.Family, Any, Any]
+) -> None:
+    pytest.importorskip("pandas")
+    wanted = torch.as_tensor(READ[what](*numbers)).double()
+    for name, mode in MODES.items():
+        with mode():
+            found = torch.as_tensor(READ[what](*numbers)).double()
+        assert torch.allclose(found, wanted, rtol=1e-5), name
+
+
+def test_draws_of_a_family_that_is_in_training_mode_are_without_dropout(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("pandas")
+    data, net = nd.load_data("wine"), nn.Sequential(nn.Linear(13, 3), nn.Dropout(0.9))
+    nd.save(
+        nd.fit(net, data.train, epochs=1, objective="ard"), tmp_path / "f.safetensors", data=data
+    )
+    loaded = nd.load_model(tmp_path / "f.safetensors", net)
+    wanted, training = (
+        family.predict(data.test.x, lam=1.0, n_samples=2).iloc[:, 1:].to_numpy().copy()
+        for family in (loaded, loaded.train())
+    )
+    assert (wanted == training).all() and loaded.net.training

@@ -116,3 +116,24 @@ def test_next_words_are_learnt() -> None:
     member = family.export(family.domain.lo)
     again = float(member(input_ids=words, labels=words).loss.detach())
     assert again == pytest.approx(path.members[0].metrics["loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_direct_networks_and_compressed_ones_are_trained_on_it_too() -> None:
+    net, data = gpt2(), {"input_ids": WORDS, "labels": WORDS}
+    (direct,) = nd.fit_direct(net, data, lams=[0.1], epochs=1)
+    assert isinstance(direct.task, Loss)
+    given: Any = {"max_bytes": 6000, "epochs": 1, "tuning": 0, "share": "kmeans"}
+    found = nd.compress(net, data, data, **given)
+    with torch.no_grad():
+        due = float(net(input_ids=WORDS, labels=WORDS).loss)
+    assert found.metric == "loss" and found.stages[0].loss == pytest.approx(due, rel=1e-4)
+
+
+def test_direct_networks_take_a_loss_function() -> None:
+    x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    own = nn.L1Loss(reduction="none")
+    (found,) = nd.fit_direct(nn.Linear(2, 1), (x, x[:, :1]), lams=[0.1], loss=own, epochs=1)
+    assert found.task == Loss("L1Loss")
+    with pytest.raises(ConfigError, match="nets: the list is empty"):
+        nd.fit_direct([], (x, x[:, :1]), lams=[0.1])

@@ -18,6 +18,7 @@ from netdial.choice.tune import Tuning
 from netdial.core.arguments import Count, checked
 from netdial.core.best import MEAN, PREDICTIVE
 from netdial.core.errors import ConfigError, MemberWarning, unknown, warn
+from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.memory import Data
 from netdial.family.family import Family
@@ -224,6 +225,7 @@ class Choice:
         changed = replace(self, problem=problem)
         return changed._become(family, self.share, f"fine-tuned for {epochs} epoch(s)")
 
+    @in_usual_modes
     def tested(self, test: Data) -> Choice:
         """Returns the choice with its value on test data: to be looked at once, when everything has been decided."""
         data = self._part(test, "test part")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, DataError, ShapeError, unknown
 from netdial.core.layout import Layout, Params
+from netdial.core.outputs import without_casting
 from netdial.family.blend import Blend
 from netdial.family.config import FamilyConfig
 from netdial.family.domain import Domain
@@ -189,6 +190,10 @@ class Varying(nn.Module):
         self, lams: Sequence[float] | Tensor, prior_var: Tensor | None = None
     ) -> Divergence:
         """Returns ``kl`` with its standard error, where the divergence of a posterior is estimated."""
+        with without_casting():
+            return self._divergence(lams, prior_var)
+
+    def _divergence(self, lams: Sequence[float] | Tensor, prior_var: Tensor | None) -> Divergence:
         fields = self.fields_at(lams)
         fitted = prior_var is None and OBJECTIVES[self.objective].fitted_prior
         prior = self.prior_at(lams).to(fields.mean) if prior_var is None else prior_var
@@ -204,10 +209,11 @@ class Varying(nn.Module):
 
         s² is the prior's variance: α, under ``scaled-prior`` α/λ; under ``ard`` it is each number's own, μ² + σ².
         """
-        fields = self.fields_at(lams)
-        if OBJECTIVES[self.objective].fitted_prior:
-            return fields.effective_parameters(fields.fitted_prior())
-        return fields.effective_parameters(self.prior_at(lams).to(fields.mean))
+        with without_casting():
+            fields = self.fields_at(lams)
+            if OBJECTIVES[self.objective].fitted_prior:
+                return fields.effective_parameters(fields.fitted_prior())
+            return fields.effective_parameters(self.prior_at(lams).to(fields.mean))
 
     def prior_at(self, lams: Sequence[float] | Tensor) -> Tensor:
         """Returns the variance of the normal prior that members were trained under ``[L]``; α where the objective has none."""

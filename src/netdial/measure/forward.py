@@ -24,6 +24,7 @@ from netdial.task.rehearsal import in_order_of
 
 
 @checked
+@in_usual_modes
 def outputs(net: nn.Module, data: Dataset, batch_size: Count = ROWS) -> Tensor:
     """Returns a network's outputs ``[B, ...]`` in evaluation mode, batch by batch."""
     keep_freed_memory()

@@ -257,6 +257,7 @@ def _log_likelihood(squares: Tensor, var: Tensor, tails: float) -> Tensor:
 
 
 @checked
+@in_usual_modes
 def intervals(
     family: Family,
     data: Data | Tensor,

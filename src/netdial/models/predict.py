@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from netdial.core.arguments import Whole, expect
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
 from netdial.core.noise import generator
-from netdial.core.outputs import ROWS, evaluating, without_gradients
+from netdial.core.outputs import ROWS, evaluating, in_usual_modes, without_gradients
 from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
 from netdial.models.use import ErrorLaw, Pixels, Use
@@ -111,6 +111,7 @@ def predictions(
     return pandas.DataFrame(columns, index=index), remarks
 
 
+@in_usual_modes
 def predicted_columns(
     model: nn.Module,
     use: Use,
@@ -244,10 +245,11 @@ def _outputs(
         return _run(model.export(lam), x)
     source, means = generator(seed, "predictive"), []  # those of an evaluation
     x = x.to(model.dtype) if x.is_floating_point() else x
-    for _ in range(n_samples):
-        weights = model.sample(lam, source)
-        drawn = [model.outputs(weights, part, lam) for part in x.split(ROWS)]
-        means.append(task.to_mean(torch.cat(drawn)))
+    with model.evaluating():
+        for _ in range(n_samples):
+            weights = model.sample(lam, source)
+            drawn = [model.outputs(weights, part, lam) for part in x.split(ROWS)]
+            means.append(task.to_mean(torch.cat(drawn)))
     return task.of_mean(torch.stack(means).mean(0))
 
 

@@ -38,6 +38,7 @@ def fit_direct(
     *,
     lams: Sequence[float],
     kind: str | Task | None = None,
+    loss: LossFunction | None = None,
     config: FitConfig | None = None,
     report: Callable[[Epoch], None] | None = None,
     **settings: Any,
@@ -53,6 +54,7 @@ def fit_direct(
         data: training part, as for ``fit``.
         lams: complexity values.
         kind: as for ``fit``.
+        loss: as for ``fit``.
         config: settings; ``map`` and ``lams`` are set here.
         report: told of every finished epoch.
         **settings: fields of ``FitConfig``.
@@ -74,7 +76,10 @@ def fit_direct(
             f"shared={', '.join(config.shared)}: a parameter that is the same for every lam would tie the directly "
             "trained networks together; leave shared empty, or train at one lam at a time"
         )
+    if not starts:
+        raise ConfigError("nets: the list is empty; give at least one network")
     held = hold(data)
+    kind = asked(starts[0], held, kind, loss)
     families = [Family(suited(net, held), config.family()) for net in starts]
     if can_stack(families):
         family = run(stack(families), held, None, kind=kind, config=config, report=report)

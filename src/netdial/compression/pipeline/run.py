@@ -37,6 +37,7 @@ from netdial.objective import OBJECTIVES
 from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.task import Task
+from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, suited
 from netdial.train.loop import Epoch
 
@@ -189,7 +190,7 @@ def context_of(
     """Returns what the trainings of a compression and of a control work on; arguments and errors are those of ``compress``."""
     plain, spread, pull, known = _opened(net, lam)
     rows = as_dataset(data, part="training part")
-    plain = suited(plain, rows)
+    kind, plain = asked(plain, rows, kind, None, known), suited(plain, rows)
     train, task = _admitted(plain, rows, kind, known)
     given = with_plain_weights(plain).eval()
     division = divide(given, biases=config.biases)
