@@ -75,6 +75,15 @@ from benchmarks._zoo_tenth_words import TENTH_WORDS
 from benchmarks._zoo_third_images import THIRD_IMAGES
 from benchmarks._zoo_third_sequences import THIRD_SEQUENCES
 from benchmarks._zoo_tokens import TOKEN_NETS
+from benchmarks._zoo_twelfth_agents import TWELFTH_AGENTS
+from benchmarks._zoo_twelfth_generators import TWELFTH_GENERATORS
+from benchmarks._zoo_twelfth_people import TWELFTH_PEOPLE
+from benchmarks._zoo_twelfth_pictures import TWELFTH_PICTURES
+from benchmarks._zoo_twelfth_rows import TWELFTH_ROWS
+from benchmarks._zoo_twelfth_series import TWELFTH_SERIES
+from benchmarks._zoo_twelfth_texts import TWELFTH_TEXTS
+from benchmarks._zoo_twelfth_vision import TWELFTH_VISION
+from benchmarks._zoo_twelfth_words import TWELFTH_WORDS
 from benchmarks._zoo_various import VARIOUS
 from benchmarks._zoo_vision import VISION, X
 from benchmarks.result import Result
@@ -140,7 +149,7 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
     own |= second_sample() | third_sample() | fourth_sample() | fifth_sample() | sixth_sample()
     own |= seventh_sample() | eighth_sample() | tenth_sample()
-    own |= eleventh_sample()
+    own |= eleventh_sample() | twelfth_sample()
     theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
     theirs |= {**sixth_models(), **seventh_models(), **eighth_models(), **ninth_texts()}
     theirs |= ninth_others()
@@ -198,6 +207,13 @@ def eleventh_sample() -> dict[str, Maker]:
     images = {**ELEVENTH_VISION, **ELEVENTH_PICTURES}
     sequences = {**ELEVENTH_WORDS, **ELEVENTH_SERIES, **ELEVENTH_SOUND}
     return {**images, **sequences, **ELEVENTH_ROWS, **ELEVENTH_AGENTS, **ELEVENTH_OTHERS}
+
+
+def twelfth_sample() -> dict[str, Maker]:
+    """Returns what makes networks as libraries and well-known repositories write them: configurations, factories, helpers."""
+    images = {**TWELFTH_VISION, **TWELFTH_PICTURES, **TWELFTH_PEOPLE, **TWELFTH_GENERATORS}
+    sequences = {**TWELFTH_WORDS, **TWELFTH_TEXTS, **TWELFTH_SERIES}
+    return {**images, **sequences, **TWELFTH_ROWS, **TWELFTH_AGENTS}
 
 
 def _own(name: str) -> Maker:
