@@ -16,30 +16,38 @@ from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
 
-@on(
-    modules=[
-        *(
-            getattr(nn, f"{kind}Pad{n}d")
-            for kind in ("Zero", "Constant", "Reflection", "Replication")
-            for n in (1, 2, 3)
-        ),
-    ],
-    functions=[F.pad],
+_CONSTANT = tuple(getattr(nn, f"{kind}Pad{n}d") for kind in ("Zero", "Constant") for n in (1, 2, 3))
+_OWN = tuple(
+    getattr(nn, f"{kind}Pad{n}d")
+    for kind in ("Reflection", "Replication", "Circular")
+    for n in (1, 2, 3)
 )
+
+
+@on(modules=[*_CONSTANT, *_OWN], functions=[F.pad])
 def padding(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
-    """Padding of positions; a padded dimension keeps its channels."""
-    widths = args[0] if args else kwargs.get("pad")
+    """Padding: a dimension that gets numbers of one kind keeps those, as of positions, and what was there goes on as it is.
+
+    One that is padded with its own numbers, or loses some, stays whole.
+    """
+    given = dict(zip(("pad", "mode"), args, strict=False)) | kwargs
+    widths, constant = given.get("pad"), given.get("mode", "constant") == "constant"
     if node.op == "call_module":
-        widths = getattr(module_of(scene.traced, node), "padding", None)
-    touched = set(range(len(x.labels)))
-    if isinstance(widths, Sequence):
-        last = len(x.labels) - 1
-        touched = {last - i // 2 for i, width in enumerate(widths) if width != 0}
-    axes = []
-    for dim, (axis, after) in enumerate(zip(x.labels, scene.result(node).labels, strict=True)):
-        if dim in touched:
+        module = module_of(scene.traced, node)
+        widths, constant = getattr(module, "padding", None), isinstance(module, _CONSTANT)
+    after = scene.result(node).labels
+    if not isinstance(widths, Sequence):
+        for axis in x.labels:
             scene.fix(axis, f"{place(node)} pads this dimension")
-        axes.append(after if dim in touched else axis)
+        return Value(after)
+    axes = list(x.labels)
+    for back, (before, behind) in enumerate(zip(widths[::2], widths[1::2], strict=True), 1):
+        if constant and all(isinstance(n, int) and n >= 0 for n in (before, behind)):
+            parts = [np.full(before, FIXED), axes[-back], np.full(behind, FIXED)]
+            axes[-back] = np.concatenate(parts)
+        elif (before, behind) != (0, 0):
+            scene.fix(axes[-back], f"{place(node)} pads this dimension")
+            axes[-back] = after[-back]
     return Value(tuple(axes))
 
 
