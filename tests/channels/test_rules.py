@@ -58,8 +58,9 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "pad, wrapped around": (picture(nn.CircularPad2d((1, 0, 2, 0))), P, [8], [False]),
     "padded channels": (picture(Call(lambda s, x: F.pad(x, (0, 0, 0, 0, 1, 3), value=0.5)), read=12), P, [8], [False]),
     "padded channels, last": (vector(lambda s, x: nn.ConstantPad1d((2, 1), 0.5)(x[:, None])[:, 0], 9), V, [6], [False]),
-    "padded channels, on the way round": (
-        picture(Call(lambda s, x: F.pad(x, [0, 0, 0, 0, 2, 2]) + s.conv(x), conv=nn.Conv2d(8, 12, 1)), read=12), P, [8], [False],
+    "padded channels, and round": (
+        picture(Call(lambda s, x: F.pad(x, [0, 0, 0, 0, 2, 2]) + s.conv(x), conv=nn.Conv2d(8, 12, 1)), read=12),
+        P, [8], [False],
     ),
     "channels padded with their own": (vector(lambda s, x: F.pad(x[:, None], (1, 1), mode="reflect")[:, 0], 8), V, [], []),
     "channels cropped": (vector(lambda s, x: F.pad(x, (-1, 0)), 5), V, [], []),

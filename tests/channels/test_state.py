@@ -166,6 +166,39 @@ def test_what_a_forward_pass_notes_is_no_proxy_afterwards() -> None:
     copy.deepcopy(graph.traced)
 
 
+class Noted(nn.Module):
+    """Gives what it notes beside a constant of its code, by code that only an export can follow; or reads it the next time."""
+
+    def __init__(self, reads: str = "") -> None:
+        super().__init__()
+        self.one, self.two, self.reads = nn.Linear(4, 5), nn.Linear(5, 2), reads
+        self.weights = self.other = None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        *_, width = x.shape
+        h = torch.relu(self.one(x)) * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
+        if self.reads and getattr(self, self.reads) is not None:
+            h = h + getattr(self, self.reads)
+        self.weights = self.other = self.two(h).detach().mean() + width
+        return self.two(h), self.weights
+
+
+@pytest.mark.slow
+def test_what_is_noted_is_no_memory_where_the_code_has_constants() -> None:
+    graph = Graph.of(Noted(), X)
+    assert is_exported(graph.traced)
+    assert graph.widths == {"one": 5}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reads", ["weights", "other"])
+def test_nor_is_what_is_read_the_next_time_lost_there(reads: str) -> None:
+    with pytest.raises(
+        StateChanged, match=r"remembers '(weights|other)' from one call to the next"
+    ):
+        Graph.of(Noted(reads), X)
+
+
 class SetEachTime(nn.Module):
     """Goes by a number that it sets to the same in each forward pass, which ends as another than it began with at first."""
 

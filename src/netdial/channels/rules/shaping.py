@@ -15,7 +15,6 @@ from netdial.channels.nodes import module_of, name_of, place, squeezed
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
-
 _CONSTANT = tuple(getattr(nn, f"{kind}Pad{n}d") for kind in ("Zero", "Constant") for n in (1, 2, 3))
 _OWN = tuple(
     getattr(nn, f"{kind}Pad{n}d")

@@ -180,6 +180,7 @@ class _Raising:
         self.values: dict[fx.Node, Any] = {}
         self.lifted: dict[fx.Node, str] = {}
         self.constants: dict[str, Tensor] = {}
+        self.held: set[str] = set()
         self.x: fx.Node | None = None
         self.gradients = True
 
@@ -204,14 +205,12 @@ class _Raising:
     def _remembered(self, replaced: dict[str, fx.Node]) -> dict[str, fx.Node]:
         """Returns what the network's own tensors are set to, without attributes that are there to be looked at alone.
 
-        Such a one (``self.weights = softmax(…)``) is no tensor before the first call, and no operation reads it.
+        Such a one (``self.weights = softmax(…)``) is no tensor before the first call, and no operation reads what it held.
         """
-        if self.constants:  # any of them can be what an attribute held
-            return replaced
         return {
             leaf: node
             for leaf, node in replaced.items()
-            if _has(self.net, leaf) or leaf in self.lifted.values()
+            if _has(self.net, leaf) or leaf in self.held
         }
 
     def _block(self, node: fx.Node, holder: nn.Module) -> None:
@@ -250,6 +249,7 @@ class _Raising:
             self.x = self.values[node] = self.graph.placeholder(node.name)
             return
         name = _own_name(str(spec.target))
+        self.held.add(name)
         if spec.kind is not InputKind.PARAMETER and not _has(self.net, name):
             kept = {**self.program.state_dict, **self.program.constants}
             name = f"_tensor_constant{len(self.constants)}"
