@@ -218,3 +218,18 @@ def test_a_frame_is_compared_as_the_file_of_it(tmp_path: Path) -> None:
         nd.benchmark(frame, folder=tmp_path / "out", **asked)
     with pytest.raises(NetdialError, match=r"data=3; expected .* Frame"):
         nd.benchmark(cast(Any, 3), folder=tmp_path / "out", **asked)
+
+
+@pytest.mark.slow
+def test_parts_that_no_seed_changes_are_no_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{i},{i * 7 % 11},{i * 7 % 11 + i % 3 / 4}" for i in range(40)]
+    Path("rows.csv").write_text("\n".join(["day,a,y", *rows]), "utf-8")
+    words = ["benchmark", "rows.csv", "--target", "y", *QUICK]
+    assert main([*words, "--time-column", "day"]) == 0
+    told = capsys.readouterr().out
+    assert "2 starts on one split" in told and "splits and starts" not in told
+    assert main([*words, "--json"]) == 0
+    assert not json.loads(capsys.readouterr().out)["one_split"]

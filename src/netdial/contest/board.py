@@ -60,6 +60,7 @@ class Leaderboard:
         notes: what to know before comparing.
         columns: what became of each column of a table (first seed): ``column``, ``read as``, ``how``.
         remarks: what was found out while it was read.
+        one_split: whether the parts are the same for every seed, so that errors over seeds are those of starts alone.
     """
 
     data: str
@@ -72,6 +73,7 @@ class Leaderboard:
     notes: Sequence[str] = ()
     columns: Sequence[Mapping[str, str]] = ()
     remarks: Sequence[str] = ()
+    one_split: bool = False
 
     @property
     def first(self) -> Place:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from netdial.contest import contenders
@@ -17,6 +18,7 @@ from netdial.contest.match import CONTENDERS, Match
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, MissingExtra, NetdialError, NonFiniteError
 from netdial.core.outputs import in_usual_modes
+from netdial.data.dataset import PARTS
 from netdial.data.tables.read import Frame
 from netdial.data.tables.source import kept_as_file
 from netdial.jobs.pool import Made, make_all
@@ -114,9 +116,9 @@ def benchmark(
 ) -> Leaderboard:
     """Returns a leaderboard: families, shrinking and search against plain networks, boosted trees and a linear model.
 
-    For each seed the data are split anew, unless the parts are files of their own. All contenders have the same parts and
-    processor time; each makes its choices on the validation part; the test part is measured once, at the end. Results are kept,
-    so an interrupted benchmark goes on where it was.
+    For each seed the data are split anew, unless the parts are files of their own, or follow from time or a column. All
+    contenders have the same parts and processor time; each makes its choices on the validation part; the test part is measured
+    once, at the end. Results are kept, so an interrupted benchmark goes on where it was.
 
     Args:
         data: name of a data set, a table, a user's function ``package.module:function``, or a frame (pandas, polars,
@@ -175,8 +177,12 @@ def benchmark(
         for one in (one for ones in found.values() for one in ones):
             one.get("metrics", {}).pop("nll", None)
     places = ranked(found)
-    read = [problem.task.source.get(name, []) for name in ("columns", "notes")]
-    return Leaderboard(data, task.proper, unit, seconds, range(seeds), parts, places, notes, *read)
+    source = problem.task.source
+    alike = seeds > 1 and _are_alike(problem, opened(data, given, 1, data_dir))
+    return Leaderboard(
+        data, task.proper, unit, seconds, range(seeds), parts, places, notes,
+        source.get("columns", []), source.get("notes", []), alike,
+    )  # fmt: skip
 
 
 def opened(data: str, options: Mapping[str, Any], seed: int, data_dir: str | None) -> Problem:
@@ -189,6 +195,12 @@ def opened(data: str, options: Mapping[str, Any], seed: int, data_dir: str | Non
         data_dir=data_dir,
         seed=seed,
     )
+
+
+def _are_alike(one: Problem, other: Problem) -> bool:
+    """Returns whether two splits of the data have the same rows in each part."""
+    pairs = [(one.task.part(part), other.task.part(part)) for part in PARTS]
+    return all(torch.equal(a.x, b.x) and torch.equal(a.y, b.y) for a, b in pairs)
 
 
 def _match(problem: Problem, entry: ContestEntry) -> Match:

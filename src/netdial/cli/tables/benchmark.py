@@ -47,8 +47,9 @@ def board_lines(board: Leaderboard) -> Iterator[str]:
     else:
         yield f"{said}; every other is behind by more than one standard error"
     rows = ", ".join(f"{count:,} {part}" for part, count in board.rows.items())
+    how = "starts on one split" if board.one_split else "splits and starts"
     yield (
-        f"{len(board.seeds)} splits and starts ({rows} rows), {board.seconds:g} s of processor time each; every choice on "
+        f"{len(board.seeds)} {how} ({rows} rows), {board.seconds:g} s of processor time each; every choice on "
         "validation rows, the test rows measured once; ± is one standard error over seeds, of differences between pairs"
     )
     for place in board.places:
