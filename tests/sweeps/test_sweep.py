@@ -325,3 +325,17 @@ def test_a_sweep_on_a_cluster_that_is_not_there_makes_no_trial(toy: Make, addres
 
 def test_every_engine_says_what_it_does() -> None:
     assert all((ENGINES[name].__doc__ or "").startswith("Makes") for name in list(ENGINES))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("objective", ["l1", "l2"]), ("hi", [1.0, 10.0]), ("split_seed", [0, 1])]
+)
+def test_trials_whose_validation_objectives_do_not_compare_are_not_stopped_by_them(
+    tmp_path: Path, name: str, values: list[Any]
+) -> None:
+    given = {"name": "one", "data": "wine", "space": {name: values}, "trials": 2}
+    spec = SweepSpec(**given, storage=str(tmp_path), halving={})
+    with pytest.raises(ConfigError, match=f"halving with {name} in space.*do not compare"):
+        nd.sweep(spec)
+    assert not spec.path.exists()
+    assert SweepFolder.of(spec.changed(halving=None)).spec.halving is None

@@ -33,6 +33,7 @@ from netdial.runs.settings import config_difference
 from netdial.runs.store import ENGINE, Cell, Store
 from netdial.sweeps.remote import Remote, RemoteStore
 from netdial.sweeps.spec import RUNNING, SweepSpec
+from netdial.sweeps.trials.kinds import check_alike
 
 FORMAT = 1
 """Version of the layout of the folder."""
@@ -60,7 +61,8 @@ class SweepFolder:
         """Returns the folder of a sweep, there or not.
 
         Raises:
-            ConfigError: a sweep of that name is another one, or its trials were made by another version.
+            ConfigError: a sweep of that name is another one, its trials were made by another version, or trials that are
+                stopped early would not compare.
             DataError: a table is not there, or is no longer what trials were made from.
         """
         path, digests = spec.path, _digests(spec)
@@ -72,6 +74,8 @@ class SweepFolder:
             refuse_changed(old.digests, old.digests, spec.data_dir)
             digests = {n: d for n, d in digests.items() if is_table(n) or n in old.digests}
             digests |= {name: digest for name, digest in old.digests.items() if digest}
+        elif spec.halving is not None:  # one that was begun by an earlier version goes on
+            check_alike(spec.space)
         return cls(path, spec, digests)
 
     @classmethod

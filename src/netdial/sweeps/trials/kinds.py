@@ -178,3 +178,24 @@ def check_settings(kind: TrialKind, names: Mapping[str, Any], where: str) -> Non
             raise ConfigError(
                 f"{where}: devices is not for sweeps, where every trial has one; leave it out"
             )
+
+
+_JUDGING = (
+    "objective", "lo", "hi", "lams", "prior_var", "noise_var", "anchor", "posterior", "weighting", "class_weight",
+    "target", "kind", "valid", "test", "split_seed", "split_column", "group_column", "time_column", "weight_column",
+)  # fmt: skip
+"""Settings that the validation objective itself depends on, or the rows that it is of."""
+
+
+def check_alike(space: Mapping[str, Any]) -> None:
+    """Refuses to stop trials early by a validation objective that is another one in each.
+
+    Raises:
+        ConfigError: a setting that it depends on is varied.
+    """
+    for name in space:
+        if name.removeprefix(BASE) in _JUDGING:
+            raise ConfigError(
+                f"halving with {name} in space: trials are stopped by their validation objective, which changes with {name}, "
+                "so that they do not compare before their end; leave halving out, or give one value in settings"
+            )
