@@ -67,6 +67,24 @@ def test_rows_of_weight_0_change_nothing(table: Path, capsys: pytest.CaptureFixt
     assert _numbers(found[1]) == pytest.approx(_numbers(found[0]), rel=1e-9, nan_ok=True)
 
 
+def test_usual_batch_sizes_count_rows_that_weigh(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where it is the class that weighs nothing."""
+    frame = pd.read_csv(table).assign(w=1.0)
+    ignored = pd.concat([frame.assign(w=0.0)] * 100 + [frame])
+    third = pd.concat([frame.assign(label="none")] * 100 + [frame])
+    for rows, weights in (
+        (frame, ("--weight-column", "w")),
+        (ignored, ("--weight-column", "w")),
+        (third, ("--weight-column", "w", "--class-weight", "yes=1,no=1,none=0")),
+    ):
+        rows.to_csv(table, index=False)
+        options = ("--epochs", "1", *SETTINGS[2:], "--overwrite", "--name", "r", "--json")
+        assert main(["fit", str(table), *options, *weights]) == 0
+        assert json.loads(capsys.readouterr().out)["config"]["batch_size"] == 32
+
+
 def _numbers(told: Any) -> list[float]:
     """Returns all numbers of an answer in order, but times."""
     if isinstance(told, dict):

@@ -24,6 +24,7 @@ from netdial.core.errors import (
 )
 from netdial.core.storage.container import load_tree
 from netdial.data import Splits
+from netdial.data.memory.weights import weighted
 from netdial.data.tables.options import table_name
 from netdial.jobs.presets import PRESETS
 from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, load_problem
@@ -34,7 +35,7 @@ from netdial.runs.folder import check_name, hold, is_half_made, taken, tidy_up
 from netdial.runs.run import Run
 from netdial.runs.schemas.done import check_models
 from netdial.runs.settings import config_difference
-from netdial.task import named
+from netdial.task import named, task_of
 from netdial.train.config import TrainConfig, make
 
 LAST = "last.safetensors"
@@ -187,8 +188,9 @@ def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
     )
     settings = job.way.config()
     config = make(settings, _fields(settings, {**PRESETS.get(job.data, {}), **chosen}))
-    config = config.for_rows(len(problem.task.train))
-    by_index(config, problem.task)  # refuses names of classes that there are not
+    weights = by_index(config, problem.task).class_weight  # refuses names that no class has
+    train = weighted(problem.task.train, weights, task_of(problem.task).targets)
+    config = config.for_rows(len(train))  # rows of weight 0 take no steps
     if (noise_var := getattr(config, "noise_var", None)) is not None:
         named(problem.task.kind).assuming(noise_var)  # refuses a task that has no noise
     return config, problem
