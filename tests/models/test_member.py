@@ -192,6 +192,25 @@ def test_a_network_of_ones_own_is_given_to_the_loader(tmp_path: Path) -> None:
     )
 
 
+def test_buffers_that_no_file_holds_are_told_of_where_they_differ(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2)
+            self.register_buffer("scale", torch.full((3,), scale), persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layer(x * self.scale)
+            return out
+
+    family, x = family_of(Scaled(0.5)), inputs(4, 3)
+    save_member(family, 1.0, tmp_path / "member")
+    again = load_member(tmp_path / "member", Scaled(0.5))
+    assert torch.equal(again(x), family.export(1.0)(x))
+    with pytest.warns(UserWarning, match="buffer 'scale' of the Scaled given has other values"):
+        load_member(tmp_path / "member", Scaled(0.0))
+
+
 @pytest.mark.slow
 def test_the_files_need_only_torch_and_safetensors(family: Family, tmp_path: Path) -> None:
     save_member(family, 1.0, tmp_path / "m", meta=META)

@@ -7,6 +7,7 @@ which built-in network the tensors belong to, so that it can be built again with
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from netdial.core.cutting import cut_module, note_cut, noted_cut
-from netdial.core.errors import CheckpointError, ConfigError, NetdialError
+from netdial.core.errors import CheckpointError, ConfigError, NetdialError, warn
 from netdial.core.plan import Plan
 from netdial.core.storage.boundary import validated
 from netdial.nets import build, built_as
 from netdial.nets.foreign import copy_network
-from netdial.nets.layers import Shapes, layers_of, shapes_of
+from netdial.nets.layers import Shapes, layers_of, marks_of, shapes_of
 
 _SHOWN = 3
 _CURE = "give the network (net=), built as it was for training"
@@ -179,6 +180,29 @@ def other_layers(given: nn.Module, saved: Mapping[str, str]) -> str:
             if here.get(name, kind) != kind
         ]
     )
+
+
+def tell_other_buffers(
+    where: Path, given: nn.Module, saved: Mapping[str, tuple[float, float]]
+) -> None:
+    """Warns of buffers that are in no file and have other values in the network given than in the one that was saved.
+
+    Args:
+        where: the file, for messages.
+        given: the network.
+        saved: what ``marks_of`` gave of the network that was saved.
+    """
+    other = [
+        name
+        for name, (norm, total) in marks_of(given).items()
+        if name in saved and math.hypot(norm - saved[name][0], total - saved[name][1]) > 1e-4 * norm
+    ]
+    if other:
+        warn(
+            f"{where}: buffer {other[0]!r} of the {type(given).__name__} given has other values than when this was saved, and "
+            "is no part of the network's state (persistent=False), so the file does not hold it and outputs differ; give the "
+            "network with it set as for training, or register it with persistent=True"
+        )
 
 
 def _joined(lines: list[str]) -> str:

@@ -48,9 +48,10 @@ from netdial.models.described import (
     fresh,
     mismatch,
     other_layers,
+    tell_other_buffers,
 )
 from netdial.models.programs import ExportJob, onnx, torch_export
-from netdial.nets.layers import Shapes, in_type, layers_of
+from netdial.nets.layers import Shapes, in_type, layers_of, marks_of
 
 FORMAT = 3
 """Version of the description that is written; 1 and 2 (with packed tensors) had no digests."""
@@ -91,6 +92,7 @@ class Description(BaseModel):
         packed: shapes of the tensors that are stored as values and a bitmap.
         weights: SHA-256 digest of the weights file; None in earlier formats.
         layers: kinds of the layers without tensors, by name.
+        marks: what tells the values of buffers that are not in the weights file, as ``marks_of`` gives it.
         cut: what the network lost since it was built, as ``Plan.to_json`` gives it.
         graph: whether the network is a graph of ``torch.fx``.
     """
@@ -105,6 +107,7 @@ class Description(BaseModel):
     packed: dict[str, list[int]] = {}
     weights: str | None = None
     layers: dict[str, str] = {}
+    marks: dict[str, tuple[float, float]] = {}
     cut: dict[str, Any] | None = None
     graph: bool = False
 
@@ -182,6 +185,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
             in_type(net, numbers.pop())
         net.load_state_dict(state)
     check_finite(weights, net.named_parameters())
+    tell_other_buffers(weights, net, config.marks)
     return net.eval()
 
 
@@ -295,6 +299,7 @@ def _safetensors(job: ExportJob) -> tuple[int, float]:
         "meta": job.meta,
         **({"packed": packed} if packed else {}),
         "layers": layers_of(job.net),
+        **({"marks": marks} if (marks := marks_of(job.net)) else {}),
         **({} if cut is None else {"cut": cut.to_json()}),
         **({"graph": True} if isinstance(job.net, fx.GraphModule) else {}),
         "weights": hashlib.sha256(content).hexdigest(),

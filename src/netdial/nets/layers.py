@@ -1,9 +1,11 @@
-"""What a network consists of: shapes of its tensors and kinds of its layers, by name."""
+"""What a network consists of: shapes of its tensors, kinds of its layers and what its state leaves out, by name."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from netdial.core.layout import unsaved
 
 Shapes = dict[str, list[int]]
 
@@ -33,3 +35,20 @@ def layers_of(net: nn.Module) -> dict[str, str]:
         and not any(True for _ in layer.parameters())
         and not any(True for _ in layer.buffers())
     }
+
+
+def marks_of(net: nn.Module) -> dict[str, tuple[float, float]]:
+    """Returns two numbers that tell the values of every buffer that is no part of the network's state: norm and a weighted sum.
+
+    >>> net = nn.Module()
+    >>> net.register_buffer("scale", torch.tensor([3.0, 4.0]), persistent=False)
+    >>> marks_of(net)
+    {'scale': (5.0, 11.0)}
+    """
+    found = {}
+    for name, buffer in unsaved(net).items():
+        numbers = torch.view_as_real(buffer) if buffer.is_complex() else buffer
+        flat = numbers.detach().cpu().flatten().double().nan_to_num(0.0, 1.0, -1.0)
+        places = torch.linspace(1.0, 2.0, len(flat), dtype=flat.dtype)
+        found[name] = (float(flat.norm()), float(flat @ places))
+    return found
