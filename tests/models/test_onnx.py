@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial.channels.graph import Graph
 from netdial.core.errors import TraceError
 from netdial.models.programs import write_program
 
@@ -26,6 +27,19 @@ class Distances(nn.Module):
         return torch.cdist(x, self.codes, p=self.p)
 
 
+class Rounded(nn.Module):
+    """Numbers that are rounded, with the gradients of those before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        found: Tensor = self.b(h + (torch.round(h) - h).data)
+        return found
+
+
 class Waves(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.special.bessel_j0(x)
@@ -41,6 +55,13 @@ def test_distances_are_written_and_equal(p: float, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
     (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), net(x).detach())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["torch-export", "onnx"])
+def test_numbers_without_gradients_are_written(format: str, tmp_path: Path) -> None:
+    graph = Graph.of(Rounded(), torch.randn(4, 3))
+    write_program(graph.traced, tmp_path / "net", format, graph.example)  # compared there
 
 
 @pytest.mark.slow

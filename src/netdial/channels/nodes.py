@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_map_only
 
+WITHOUT_GRADIENTS = "without gradients"
+"""What is noted at nodes of a ``no_grad`` block."""
 OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), traceback.__file__)
 """Where code lies that is not the user's: netdial's, torch's and what prints tracebacks."""
 _FREE = ("training", "inplace", "p", "dropout", "momentum", "sparse")

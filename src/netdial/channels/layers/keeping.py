@@ -21,7 +21,7 @@ class Keeping(nn.Module):
     def forward(self, kept: Tensor, value: Tensor) -> Tensor:
         """Returns the tensor ``kept``, which holds ``value`` now if it is the mode for that."""
         if self.training in self.modes:
-            kept.copy_(value.detach())
+            (kept.data if isinstance(kept, nn.Parameter) else kept).copy_(value.detach())
         return kept
 
     def also(self, other: Keeping) -> None:

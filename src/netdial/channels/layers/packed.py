@@ -9,10 +9,14 @@ Shapes: B batch, T steps, F inputs, H units.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils import rnn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from netdial.core.errors import ShapeError, TraceError
@@ -182,3 +186,25 @@ __all__ = [
     "recurred",
     "run_packed",
 ]
+
+
+@contextmanager
+def packing_padded(net: nn.Module) -> Iterator[None]:
+    """Lets packed sequences be padded ones and their lengths, wherever code of the network packs them."""
+    stands: dict[Any, Any] = {rnn.pack_padded_sequence: pack, rnn.pad_packed_sequence: pad}
+    kinds = {kind for module in net.modules() for kind in type(module).__mro__}
+    functions = [f for kind in kinds for f in vars(kind).values() if isinstance(f, FunctionType)]
+    places = {id(found): found for found in [vars(rnn), *(f.__globals__ for f in functions)]}
+    before = [
+        (names, name, value)
+        for names in places.values()
+        for name, value in names.items()
+        if isinstance(value, FunctionType) and value in stands
+    ]
+    for names, name, value in before:
+        names[name] = stands[value]
+    try:
+        yield
+    finally:
+        for names, name, value in before:
+            names[name] = value

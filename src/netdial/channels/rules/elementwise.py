@@ -180,7 +180,9 @@ def by_mode(scene: Scene, node: fx.Node, training: Any, evaluating: Any) -> Any:
 
 @on(modules=[Keeping])
 def keeping(scene: Scene, node: fx.Node, kept: Any, value: Any) -> Any:
-    """A tensor of the network that its forward pass changes: training goes on to, so no channel of it is constant."""
+    """A tensor of the network that its forward pass changes: training goes on to, so no channel of a buffer is constant."""
+    if isinstance(scene.results[node.all_input_nodes[0]], nn.Parameter):
+        return _one_of(scene, node, kept, value)
     for part in (kept, value):
         scene_fix_all(scene, part, f"{place(node)} keeps their values from call to call")
     return kept

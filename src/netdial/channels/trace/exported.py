@@ -25,7 +25,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
-from netdial.channels.nodes import OWN, place
+from netdial.channels.nodes import OWN, WITHOUT_GRADIENTS, place
 from netdial.channels.trace.answers.draws import DRAWS, drawn
 from netdial.channels.trace.answers.example import (
     ASKS_NUMBERS,
@@ -49,7 +49,7 @@ from netdial.channels.trace.ready import (
     unchecked,
 )
 from netdial.channels.trace.state import StateChanged, alone, settled, state_kept
-from netdial.channels.trace.symbolic import WITHOUT_GRADIENTS, Taken, detach
+from netdial.channels.trace.symbolic import Taken, detach
 from netdial.core.errors import TraceError
 from netdial.core.outputs import contents_kept, numbers
 

@@ -335,7 +335,7 @@ def _note(graph: fx.Graph, values: dict[str, fx.Node]) -> None:
     """Adds the nodes that write values; whoever reads a tensor itself finds it as it was before."""
     end = next(node for node in reversed(graph.nodes) if node.op == "output")
     for node in [n for n in graph.nodes if n.op == "get_attr" and n.target in values]:
-        if node.users:
+        if any(user.target != "clone" for user in node.users):
             with graph.inserting_after(node):
                 copied = graph.call_method("clone", (node,))
             node.replace_all_uses_with(copied, delete_user_cb=lambda user: user is not copied)  # noqa: B023

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
 from netdial.channels.layers.keeping import Keeping
-from netdial.channels.nodes import place
+from netdial.channels.nodes import WITHOUT_GRADIENTS, place
 from netdial.channels.trace.answers.draws import drawn
 from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluated
@@ -217,6 +217,32 @@ def proxied(tracer: fx.Tracer, names: Iterable[str]) -> dict[str, fx.Node]:
     return nodes
 
 
+def set_aside(net: nn.Module, graph: fx.Graph, copies: Mapping[str, fx.Node]) -> None:
+    """Lets what runs without gradients change the numbers of parameters alone, as it does to the parameters themselves.
+
+    Args:
+        net: the network.
+        graph: its graph, in one mode.
+        copies: what stands for parameters that the forward pass changes, by name.
+
+    Raises:
+        StateChanged: a layer reads the parameter by itself.
+    """
+    for name, copied in copies.items():
+        reads = [node for node in graph.nodes if node.op == "get_attr" and node.target == name]
+        if any(user is not copied for node in reads for user in node.users):
+            raise StateChanged.filled(net, name)
+        plainly = [user for user in copied.users if user.meta.get(WITHOUT_GRADIENTS)]
+        with graph.inserting_after(copied):
+            numbers = graph.call_method("detach", (copied,))
+        for user in [user for user in copied.users if user is not numbers]:
+            if user.target is getattr and user.args[1] == "data":
+                user.replace_all_uses_with(numbers)
+                graph.erase_node(user)
+            elif user in plainly:
+                user.replace_input_with(copied, numbers)
+
+
 def drop_numbers(net: nn.Module, graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> None:
     """Removes the reading of numbers that a forward pass changes.
 
@@ -296,6 +322,7 @@ __all__ = [
     "failing",
     "proxied",
     "put_keeping",
+    "set_aside",
     "state_kept",
     "tensors_held",
 ]

@@ -14,31 +14,36 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx._symbolic_trace import _assert_is_none
-from torch.nn.utils import rnn
 
 from netdial.channels.layers.attention import Attention
 from netdial.channels.layers.gated import Gated
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.layers.mode import ByMode
-from netdial.channels.layers.packed import PACKABLE, PackedLayer, Padded, pack, pad, run_packed
+from netdial.channels.layers.packed import (
+    PACKABLE,
+    PackedLayer,
+    Padded,
+    packing_padded,
+    run_packed,
+)
 from netdial.channels.layers.pick import Pick
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
-from netdial.channels.nodes import OWN, detached, user_line
+from netdial.channels.nodes import OWN, WITHOUT_GRADIENTS, detached, user_line
 from netdial.channels.trace.answers.questions import asks_for_any, if_finite
-from netdial.channels.trace.inplace import keep_changes
+from netdial.channels.trace.inplace import changed, keep_changes
 from netdial.channels.trace.ready import (
     hooks_kept,
     made_by_size,
     other_weights,
     tell_hooks,
     unchecked,
+    weights_copied,
 )
 from netdial.channels.trace.state import (
     StateChanged,
@@ -46,6 +51,7 @@ from netdial.channels.trace.state import (
     attribute,
     drop_numbers,
     proxied,
+    set_aside,
     state_kept,
 )
 from netdial.core.errors import TraceError, first_line
@@ -55,8 +61,6 @@ from netdial.core.outputs import touched
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
 _CHECKS = (torch._assert, _assert_is_none)
 
-WITHOUT_GRADIENTS = "without gradients"
-"""What is noted at nodes of a ``no_grad`` block."""
 _AT = "file and line"
 ASKED = "asked whether there are any"
 """What is noted at the output: files and lines of code that goes by that."""
@@ -99,7 +103,16 @@ def answering() -> Iterator[None]:
 
 
 class _Proxy(fx.Proxy):
-    """Stands for a tensor, a piece of which may be written."""
+    """Stands for a tensor, a piece of which may be written, and whose numbers may be set."""
+
+    @property
+    def data(self) -> Any:
+        """Its numbers without gradients; those that are set are written."""
+        return self.tracer.create_proxy("call_function", getattr, (self, "data"), {})
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self.data.copy_(value)
 
     def __setitem__(self, at: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, at, value), {})
@@ -114,6 +127,7 @@ class _Tracer(fx.Tracer):
 
     Attributes:
         held: nodes that read these.
+        copied: makes copies of those that are parameters.
         others: ids of modules that have other weights than their own at the moment.
         asked: where code asks whether there are any: files and lines.
     """
@@ -125,12 +139,13 @@ class _Tracer(fx.Tracer):
         self._whole, self._changing = tuple(whole), sorted(changing)
         self._grad = torch.is_grad_enabled()
         self.held: dict[str, fx.Node] = {}
+        self.copied: Callable[[fx.Tracer], dict[str, fx.Node]] = lambda _: {}
         self.others: set[int] = set()
         self.asked: set[tuple[str, int]] = set()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
         found = super().create_args_for_root(*args, **kwargs)
-        self.held = proxied(self, self._changing)
+        self.held = proxied(self, self._changing) | self.copied(self)
         return found
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
@@ -182,7 +197,8 @@ def symbolic(
         TraceError: it cannot be traced, changes what it holds in a way that a graph cannot keep (``StateChanged``), or
             changes what ``changing`` does not name (``Touched``).
     """
-    tracer = _Tracer(whole, changing)
+    weights = [name for name in changing if isinstance(attribute(net, name), nn.Parameter)]
+    tracer = _Tracer(whole, set(changing).difference(weights))
     tracer.traced_func_name = (
         OneTensor.of_packed.__name__ if isinstance(net, OneTensor) else "forward"
     )
@@ -192,12 +208,13 @@ def symbolic(
         with (
             _functions_kept(),
             made_by_size(),
-            _padded(net),
+            packing_padded(net),
             unchecked(),
             hooks_kept(net),
             other_weights() as tracer.others,
             touched(net) as names,
             state_kept(net) as replaced,
+            weights_copied(net, weights, tracer.others) as tracer.copied,
         ):
             try:
                 graph = tracer.trace(net, concrete_args=_defaults(net))
@@ -209,11 +226,15 @@ def symbolic(
         raise TraceError(
             f"network {type(net).__name__}: cannot be traced {where(error)}: {first_line(error)}{ADVICE}"
         ) from error
+    names |= dict(net.named_parameters()).keys() & {leaf for leaf, _ in changed(net, graph)}
     if names - set(changing):
         raise Touched(type(net).__name__, sorted(names - set(changing)))
     _drop_wishes(graph)
     nodes = {leaf: proxy.node for leaf, proxy in replaced.items()}
     nodes = {leaf: node for leaf, node in nodes.items() if node is not tracer.held.get(leaf)}
+    set_aside(net, graph, {name: tracer.held[name] for name in weights})
+    if net.training:  # in evaluation they would be set to the same again
+        nodes |= {name: tracer.held[name] for name in weights}
     try:
         names |= keep_changes(net, graph, constants, nodes)
     except StateChanged as error:  # once it is read by a node, there may be a form for it
@@ -245,28 +266,6 @@ def _functions_kept() -> Iterator[None]:
         yield
     finally:
         torch.autograd.Function.apply = original  # type: ignore[method-assign]
-
-
-@contextmanager
-def _padded(net: nn.Module) -> Iterator[None]:
-    """Lets packed sequences be padded ones and their lengths, wherever code of the network packs them."""
-    stands: dict[Any, Any] = {rnn.pack_padded_sequence: pack, rnn.pad_packed_sequence: pad}
-    kinds = {kind for module in net.modules() for kind in type(module).__mro__}
-    functions = [f for kind in kinds for f in vars(kind).values() if isinstance(f, FunctionType)]
-    places = {id(found): found for found in [vars(rnn), *(f.__globals__ for f in functions)]}
-    before = [
-        (names, name, value)
-        for names in places.values()
-        for name, value in names.items()
-        if isinstance(value, FunctionType) and value in stands
-    ]
-    for names, name, value in before:
-        names[name] = stands[value]
-    try:
-        yield
-    finally:
-        for names, name, value in before:
-            names[name] = value
 
 
 @cache

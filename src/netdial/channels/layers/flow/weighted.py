@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from netdial.channels.nodes import name_of, only_asks, place
+from netdial.channels.layers.keeping import Keeping
+from netdial.channels.nodes import name_of, only_asks, place, with_numbers, written
 
 _PRODUCTS: set[Any] = {
     *(operator.matmul, torch.matmul, torch.mm, torch.bmm),
@@ -74,7 +75,7 @@ def weighted(node: fx.Node) -> ParameterProduct | None:
             return None  # the parameter has the channels of one group
     else:
         return None
-    weight, bias = _bare(weight), _bare(bias)
+    weight, bias = _masked(_bare(weight)), _bare(bias)
     if (matrix := _turned(weight)) is not None:
         weight, axis = _bare(matrix), {-1: 0, 0: 1}[axis]
     if not isinstance(source, fx.Node) or source.op == "get_attr" or not lone_parameter(weight):
@@ -110,6 +111,33 @@ def _bare(node: Any) -> Any:
         else:
             break
     return node
+
+
+def _masked(node: Any) -> Any:
+    """Returns the parameter of which code puts numbers to 0 before it reads them, ``weight.data *= mask``; else the node."""
+    if not isinstance(node, fx.Node) or node.target is not with_numbers:
+        return node
+    copied, numbers = node.args
+    if not isinstance(copied, fx.Node) or copied.target != "clone":
+        return node
+    while isinstance(numbers, fx.Node) and numbers.target != "detach":
+        one, *more = numbers.args
+        scaled = numbers.target in (*_TIMES, "mul_") and _is_constant(more[0])
+        zeroed = numbers.target is written and numbers.all_input_nodes == [one] and more[1] == 0
+        if not (scaled or zeroed or numbers.target == "copy_"):
+            return node
+        numbers = more[0] if numbers.target == "copy_" else one
+    readers = [user for user in node.users if not _keeps(user)]
+    alone = len(readers) == 1 and all(u is node or u.target == "detach" for u in copied.users)
+    return copied.args[0] if alone and numbers in copied.users else node
+
+
+def _keeps(node: fx.Node) -> bool:
+    """Whether a node writes what a tensor of the network holds from then on."""
+    module = node.graph.owning_module
+    return node.op == "call_module" and isinstance(
+        operator.attrgetter(str(node.target))(module), Keeping
+    )
 
 
 def _is_constant(part: Any) -> bool:
@@ -198,5 +226,6 @@ def lone_parameter(node: Any) -> TypeGuard[fx.Node]:
     if not isinstance(node, fx.Node) or node.op != "get_attr":
         return False
     same = [one for one in node.graph.nodes if one.op == "get_attr" and one.target == node.target]
-    reading = [(one, user) for one in same for user in one.users if not only_asks(user)]
+    users = [(one, user) for one in same for user in one.users]
+    reading = [(one, user) for one, user in users if not (only_asks(user) or _keeps(user))]
     return len(reading) == 1 and reading[0][0] is node
