@@ -156,6 +156,15 @@ def test_a_layer_that_reads_weights_by_itself_is_refused_where_they_are_set() ->
         Graph.of(Recurrent(), torch.randn(3, 6, 4))
 
 
+def test_nor_are_weights_followed_that_go_on_changing() -> None:
+    def halved(a: nn.Conv2d) -> None:
+        a.weight.data.mul_(0.5)
+
+    net = Net(nn.Conv2d, halved).double()
+    with pytest.raises(StateChanged, match=r"sets the parameter 'a.weight'"):
+        Graph.of(net, P)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", MASKS)
 def test_networks_with_masks_shrink_and_are_loaded_as_their_class(way: str, tmp_path: Path) -> None:

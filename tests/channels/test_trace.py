@@ -97,17 +97,9 @@ def view_in_place(self: nn.Module, x: Tensor) -> Tensor:
     return x
 
 
-def parameter_in_place(self: nn.Module, x: Tensor) -> Tensor:
-    self.free.data.mul_(0.5)
-    return x * self.free
-
-
-@pytest.mark.parametrize("between", [view_in_place, parameter_in_place])
-def test_changes_in_place_that_cannot_be_followed_are_refused(
-    between: Callable[[nn.Module, Tensor], Tensor],
-) -> None:
+def test_changes_in_place_that_cannot_be_followed_are_refused() -> None:
     with pytest.raises(TraceError, match=r"test_trace.py:\d+\): changes in place what others see"):
-        trace(Net(between))
+        trace(Net(view_in_place))
 
 
 def test_a_graph_that_computes_something_else_is_refused() -> None:

@@ -36,6 +36,7 @@ from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import OWN, WITHOUT_GRADIENTS, detached, user_line
 from netdial.channels.trace.answers.questions import asks_for_any, if_finite
+from netdial.channels.trace.answers.weights import WeightsRecorded, weights_copied
 from netdial.channels.trace.inplace import changed, keep_changes
 from netdial.channels.trace.ready import (
     hooks_kept,
@@ -43,7 +44,6 @@ from netdial.channels.trace.ready import (
     other_weights,
     tell_hooks,
     unchecked,
-    weights_copied,
 )
 from netdial.channels.trace.state import (
     StateChanged,
@@ -215,6 +215,7 @@ def symbolic(
             touched(net) as names,
             state_kept(net) as replaced,
             weights_copied(net, weights, tracer.others) as tracer.copied,
+            WeightsRecorded(net, tracer, lambda: tracer.held),
         ):
             try:
                 graph = tracer.trace(net, concrete_args=_defaults(net))

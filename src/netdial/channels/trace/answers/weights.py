@@ -1,0 +1,97 @@
+"""Parameters that code reads otherwise than by their names, or sets, while it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
+from torch.utils._pytree import tree_leaves, tree_map
+
+_GETTER = "__get__"
+_ANEW = ("new_", "zeros_like", "ones_like", "full_like", "empty_like", "rand", "requires_grad_")
+"""How operations begin that make tensors of which no number depends on what they are given."""
+
+
+class WeightsRecorded(TorchFunctionMode):
+    """Records what is computed of a network's parameters alone: ``sum(p.norm() for p in self.parameters())``.
+
+    ``torch.fx`` knows those that are read by name, ``self.weight``; others would be computed once, while it records.
+
+    Args:
+        net: the network.
+        tracer: records it.
+        held: gives the nodes that stand for some of them already, by name.
+    """
+
+    def __init__(
+        self, net: nn.Module, tracer: fx.Tracer, held: Callable[[], dict[str, fx.Node]]
+    ) -> None:
+        super().__init__()
+        self._names = {id(p): name for name, p in net.named_parameters()}
+        self._tracer, self._held = tracer, held
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Returns what a function of torch gives; a proxy, if it is a tensor made of parameters."""
+        given = tree_leaves((args, kwargs or {}))
+        name = func.__self__.__name__ if func.__name__ == _GETTER else func.__name__
+        own = any(id(part) in self._names for part in given if isinstance(part, Tensor))
+        if not own or name.startswith(_ANEW) or any(isinstance(p, fx.Proxy) for p in given):
+            return func(*args, **(kwargs or {}))
+        if not name.endswith("_") or name.endswith("__"):
+            found = func(*args, **(kwargs or {}))
+            if not any(isinstance(part, Tensor) for part in tree_leaves(found)):
+                return found  # a shape, a type or a number
+        args, kwargs = tree_map(self._stands, (args, kwargs or {}))
+        if func.__name__ == _GETTER:
+            return getattr(args[0], name)
+        if is_tensor_method_or_property(func):
+            return getattr(self._proxy(args[0]), name)(*args[1:], **kwargs)
+        return func(*args, **kwargs)
+
+    def _stands(self, part: Any) -> Any:
+        return self._proxy(part) if id(part) in self._names else part
+
+    def _proxy(self, part: Any) -> Any:
+        """Returns the proxy of a tensor."""
+        if isinstance(part, fx.Proxy):
+            return part
+        node = self._held().get(self._names.get(id(part), ""))
+        return self._tracer.proxy(self._tracer.create_arg(part) if node is None else node)
+
+
+@contextmanager
+def weights_copied(
+    net: nn.Module, names: Collection[str], others: set[int]
+) -> Iterator[Callable[[fx.Tracer], dict[str, fx.Node]]]:
+    """Lets code change copies of parameters while it is recorded, in their places.
+
+    Yields what makes them, for a tracer: the nodes that do, by name.
+
+    Args:
+        net: the network.
+        names: of the parameters.
+        others: gets the ids of the modules that hold them, which run as their code says.
+    """
+    own = {name: net.get_parameter(name) for name in names}
+    ids = {id(weight) for weight in own.values()}
+    places = [(module, dict(module._parameters)) for module in net.modules()]
+
+    def copied(tracer: fx.Tracer) -> dict[str, fx.Node]:
+        made = {name: tracer.create_proxy("get_attr", name, (), {}).clone() for name in own}
+        stands: dict[int, Any] = {id(weight): made[name] for name, weight in own.items()}
+        for module, held in places:
+            new = {key: stands[id(p)] for key, p in held.items() if id(p) in ids}
+            module._parameters.update(new)
+            others.update([id(module)] if new else [])
+        return {name: proxy.node for name, proxy in made.items()}
+
+    try:
+        yield copied
+    finally:
+        for module, held in places:
+            module._parameters.update(held)
