@@ -17,6 +17,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import is_exported, trace
 from netdial.core.errors import TraceError
+from netdial.core.outputs import evaluated, same_outputs
 from netdial.models.recipe import save_network
 from netdial.models.restoring import load_network
 from netdial.nets import build
@@ -548,3 +549,34 @@ def test_dynamo_still_compiles_after_an_export() -> None:
     torch._dynamo.reset()
     compiled = torch.compile(traced, backend="eager")
     torch.testing.assert_close(compiled(X), traced(X))
+
+
+class Squeezed(nn.Module):
+    """Drops all dimensions of 1, and puts that of a batch of one back, in one of several ways."""
+
+    def __init__(self, back: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.back = nn.Linear(4, 6), nn.Linear(6, 2), back
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x)).unsqueeze(1)
+        found: Tensor = self.b(self.back(h))
+        return found
+
+
+def put_back(h: Tensor) -> Tensor:
+    h = h.squeeze()
+    return h.unsqueeze(0) if len(h.shape) == 1 else h
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "back", [put_back, lambda h: h.squeeze(1) if len(h) == 1 else torch.squeeze(h)]
+)
+def test_a_batch_of_one_may_lose_its_dimension_and_get_it_back(back: Any) -> None:
+    net = Squeezed(back).double()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    graph = Graph.of(copy.deepcopy(net), x)
+    assert graph.widths == {"a": 6}
+    for size in (1, 3):
+        assert same_outputs(evaluated(net, x[:size]), evaluated(graph.traced, x[:size]))

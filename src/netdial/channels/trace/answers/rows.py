@@ -1,4 +1,4 @@
-"""The examples of a batch as a list, ``list(x)``, that code puts together again: followed whatever the size of the batch.
+"""The examples of a batch as a list, ``list(x)``, that code puts together again, and a batch of one: whatever its size.
 
 While code is exported, a list of examples has one part, which stands for all of them. ``torch.cat`` and ``torch.stack`` of the
 list are operations on the whole; whatever else is done with the part is refused.
@@ -6,13 +6,15 @@ list are operations on the whole; whatever else is done with the part is refused
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+
+from netdial.channels.nodes import squeezed
 
 _JOINS = (torch.cat, torch.concat, torch.concatenate, torch.stack)
 _REFUSED = (
@@ -76,3 +78,24 @@ def _is_batch(x: Tensor) -> bool:
     """Whether the first dimension of a tensor is that of examples, of which there can be any number."""
     size: Any = x.shape[0] if x.ndim > 1 else 0
     return isinstance(size, torch.SymInt) and size.node.hint is not None
+
+
+def rows_kept(traced: fx.GraphModule, results: Mapping[fx.Node, Any]) -> bool:
+    """Lets ``squeeze()`` leave the dimension of a batch of one where it is, as code does that puts it back then.
+
+    Args:
+        traced: the network; its graph is changed.
+        results: what each node gives on an example of several rows.
+
+    Returns:
+        Whether there is any.
+    """
+    bare = [
+        n for n in traced.graph.nodes if n.target in ("squeeze", torch.squeeze) and not n.args[1:]
+    ]
+    for node in bare:
+        sizes = results[node.args[0]].shape
+        wide = tuple(dim for dim, size in enumerate(sizes) if size > 1)
+        node.op, node.target, node.args = "call_function", squeezed, (node.args[0], wide)
+    traced.recompile()
+    return bool(bare)

@@ -60,8 +60,9 @@ class WeightsRecorded(TorchFunctionMode):
         """Returns the proxy of a tensor."""
         if isinstance(part, fx.Proxy):
             return part
-        node = self._held().get(self._names.get(id(part), ""))
-        return self._tracer.proxy(self._tracer.create_arg(part) if node is None else node)
+        held = self._held().get(self._names.get(id(part), ""))
+        node: Any = held or self._tracer.create_arg(part)
+        return self._tracer.proxy(node)
 
 
 @contextmanager
