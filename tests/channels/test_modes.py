@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import netdial as nd
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import TraceError
 from netdial.core.inputs import as_packed, one_tensor
-from netdial.core.outputs import tensors
+from netdial.core.outputs import evaluated, same_outputs, tensors
 
 from .networks import mask
 
@@ -232,3 +234,67 @@ def test_what_one_mode_alone_reads_is_not_taken_for_what_the_other_reads(kind: A
     for training in (True, False):
         assert torch.equal(graph.traced.train(training)(x), net.train(training)(x))
     assert sorted(graph.widths.values()) == ([3, 8, 10] if kind is Chunks else [9])
+
+
+class Frozen(nn.Module):
+    """A part whose statistics came with it: its normalisation and its dropout stay in evaluation, in one of several ways."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.first = way, nn.Conv2d(3, 6, 3, bias=False)
+        self.norm, self.drop = nn.BatchNorm2d(6), nn.Dropout(0.4)
+        self.out = nn.Conv2d(6, 2, 1)
+        torch.manual_seed(0)
+        for numbers in (self.norm.running_mean, self.norm.running_var, self.norm.weight.data):
+            numbers.copy_(torch.rand(6) + 0.5)
+
+    def train(self, mode: bool = True) -> Frozen:
+        super().train(mode)
+        for part in (self.norm, self.drop) if self.way == "train" else ():
+            part.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == "forward":
+            self.norm.eval()
+            self.drop.eval()
+        found: Tensor = self.out(self.drop(torch.relu(self.norm(self.first(x)))))
+        return found
+
+
+def frozen(way: str) -> Frozen:
+    torch.manual_seed(0)
+    return Frozen(way).double()
+
+
+@pytest.mark.parametrize("way", ["train", "forward"])
+def test_layers_that_stay_in_evaluation_do_so_in_graphs(way: str) -> None:
+    net, x = frozen(way), torch.randn(4, 3, 6, 6, dtype=torch.float64)
+    graph = Graph.of(frozen(way), x)
+    assert graph.widths == {"first": 6}
+    for one in (net.train(), graph.traced.train()):
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.05)
+        for _ in range(3):
+            optimizer.zero_grad()
+            one(x).square().mean().backward()
+            optimizer.step()
+    assert same_outputs(evaluated(net, x), evaluated(graph.traced, x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["train", "forward"])
+def test_such_networks_shrink_and_are_loaded_as_their_class(way: str, tmp_path: Path) -> None:
+    x = torch.randn(32, 3, 6, 6)
+    found = nd.shrink(
+        frozen(way).float(),
+        (x, x[:, :2, 1:5, 1:5]),
+        loss=F.mse_loss,
+        lam=1.0,
+        epochs=6,
+        batch_size=8,
+    )
+    assert found.graph.widths.get("first", 0) < 6
+    nd.save(found, tmp_path / "net.safetensors")
+    again = nd.load_model(tmp_path / "net.safetensors", frozen(way).float())
+    assert isinstance(again, Frozen)
+    assert same_outputs(evaluated(found.net, x), evaluated(again, x), tolerance=1e-5)

@@ -35,6 +35,7 @@ from netdial.channels.fold.affine import (
 from netdial.channels.fold.outcome import Left, Merged
 from netdial.channels.fold.parameters import chain_of, scale_parameters
 from netdial.channels.fold.passing import gathered, passed
+from netdial.channels.layers.frozen import Frozen
 from netdial.channels.layers.gated import SWITCH, Gated, plain
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import only_asks
@@ -99,7 +100,7 @@ class Folder:
             return None
         module = self.traced.get_submodule(str(node.target))
         own = type(module).__module__.startswith("torch.nn.modules")
-        return module if own or type(module) is Switch else None
+        return module if own or isinstance(module, Frozen | Switch) else None
 
     def _merge(self, node: fx.Node) -> bool:
         """Merges a node, or notes why not."""

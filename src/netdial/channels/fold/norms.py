@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netdial.channels.constants import known
 from netdial.channels.graph import Graph
+from netdial.channels.layers.frozen import Frozen
 from netdial.channels.nodes import module_of, place
 from netdial.core.plan import Group, Plan
 
@@ -77,11 +78,10 @@ def settle(graph: Graph) -> None:
     """Gives running means of batch normalisations the value of channels that are the same for every input, in place.
 
     In training such a channel comes out as the bias; in evaluation it does once the running mean has arrived there, which it
-    never does to the last bit. Only then can the channel go exactly.
+    never does to the last bit. Only then can the channel go exactly. Those that are frozen go by theirs in training, too.
     """
-    nodes = [
-        n for n in graph.traced.graph.nodes if isinstance(module_of(graph.traced, n), _BatchNorm)
-    ]
+    called = [(n, module_of(graph.traced, n)) for n in graph.traced.graph.nodes]
+    nodes = [n for n, m in called if isinstance(m, _BatchNorm) and not isinstance(m, Frozen)]
     for _ in nodes:  # one may stand behind another
         found, moved = known(graph.traced, graph.example, continues=False), False
         for node in nodes:

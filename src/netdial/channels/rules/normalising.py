@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from netdial.channels.labels import Value
+from netdial.channels.layers.frozen import FROZEN
 from netdial.channels.nodes import place
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
@@ -22,6 +23,7 @@ _NDIMS: dict[type[nn.Module], tuple[int, ...]] = {
     nn.InstanceNorm3d: (5,),
     nn.SyncBatchNorm: (2, 3, 4, 5),
 }
+_NDIMS |= {frozen: _NDIMS[plain] for plain, frozen in FROZEN.items() if plain in _NDIMS}
 
 
 @on(modules=_NDIMS)

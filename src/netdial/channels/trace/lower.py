@@ -9,18 +9,20 @@ torch's fast path for inference may write 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from torch import Tensor, nn
 
 from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.frozen import FROZEN
 from netdial.core.errors import TraceError
+from netdial.core.outputs import modes_kept
 
 Block = Callable[..., Tensor]
 
 
-def lower(net: nn.Module) -> nn.Module:
-    """Returns the network with composite modules of torch replaced by equivalents.
+def lower(net: nn.Module, still: Collection[str] = ()) -> nn.Module:
+    """Returns the network with composite modules of torch, and layers that stay in evaluation, replaced by equivalents.
 
     The network given keeps its modules. What is returned shares with it every parameter, every buffer and every module that
     holds nothing to replace; modules above a replaced one are shallow copies of the same class. So names, the order
@@ -29,10 +31,29 @@ def lower(net: nn.Module) -> nn.Module:
 
     Since parameters are shared, cutting them in the one cuts them in the other, and only the lowered one runs afterwards.
 
+    Args:
+        net: the network.
+        still: names of layers that its code calls in evaluation; those that ``net.train()`` leaves there are found.
+
     Raises:
         TraceError: an attention layer has options that cannot be cut; the message names it.
     """
-    return _lowered(net, "", {})
+    with modes_kept(net):
+        net.train()
+        found = {id(m) for m in net.modules() if type(m) in FROZEN and not m.training}
+    return _lowered(net, "", {}, found.union(id(net.get_submodule(name)) for name in still))
+
+
+class InEvaluation(Exception):
+    """Code puts layers into evaluation before it calls them.
+
+    Attributes:
+        names: of them.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__(names)
+        self.names = names
 
 
 class EncoderLayer(nn.Module):
@@ -228,8 +249,17 @@ _EQUIVALENTS: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def _lowered(module: nn.Module, name: str, done: dict[int, nn.Module]) -> nn.Module:
-    """Returns what stands for a module; one that is met twice is replaced once."""
+def _lowered(
+    module: nn.Module, name: str, done: dict[int, nn.Module], still: Collection[int]
+) -> nn.Module:
+    """Returns what stands for a module; one that is met twice is replaced once.
+
+    Args:
+        module: the module.
+        name: its name in the network.
+        done: what stands for those that were met before, by their ids.
+        still: ids of layers that stay in evaluation.
+    """
     if id(module) in done:
         return done[id(module)]
     if _is_stock(module, nn.MultiheadAttention):
@@ -239,10 +269,11 @@ def _lowered(module: nn.Module, name: str, done: dict[int, nn.Module]) -> nn.Mod
             raise TraceError(f"{name or 'the network'}: {error}") from None
         return done[id(module)]
     children = {
-        key: None if child is None else _lowered(child, f"{name}.{key}".lstrip("."), done)
+        key: None if child is None else _lowered(child, f"{name}.{key}".lstrip("."), done, still)
         for key, child in module._modules.items()
     }
     kind = next((new for old, new in _EQUIVALENTS.items() if _is_stock(module, old)), type(module))
+    kind = FROZEN[kind] if id(module) in still else kind
     same = all(child is module._modules[key] for key, child in children.items())
     done[id(module)] = module if same and kind is type(module) else _copy(module, kind, children)
     return done[id(module)]

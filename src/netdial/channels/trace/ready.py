@@ -20,6 +20,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, fx, nn
 from torch.distributions import Distribution
+from torch.fx._symbolic_trace import _assert_is_none
 from torch.fx.graph import CodeGen, PythonCode
 from torch.nn.utils import stateless
 from torch.overrides import TorchFunctionMode
@@ -32,6 +33,7 @@ from netdial.core.errors import TraceError
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
 _MAKERS = ("zeros", "ones", "full", "empty", "rand", "randn", "arange", "linspace", "eye")
+_CHECKS = (torch._assert, _assert_is_none)
 _TAKEN = ("code", "graph")  # names that a graph module cannot have for a part
 
 
@@ -304,3 +306,23 @@ def _format_target(base: str, target: str) -> str:
         plain = name.isidentifier() and not iskeyword(name)
         base = f"{base}.{name}" if plain else f'getattr({base}, "{name}")'
     return base
+
+
+def drop_checks(graph: fx.Graph) -> None:
+    """Removes assertions, among them those that optional arguments have their defaults, and those arguments."""
+    for check in [node for node in graph.nodes if node.target in _CHECKS]:
+        asked = check.all_input_nodes
+        graph.erase_node(check)
+        for node in asked:
+            if node.op == "call_function" and not node.users:
+                graph.erase_node(node)
+    for node in [node for node in graph.nodes if node.op == "placeholder" and node.args]:
+        graph.erase_node(node)
+
+
+def drop_wishes(graph: fx.Graph) -> None:
+    """Removes ``requires_grad_``, but of tensors that the network holds: no number depends on it."""
+    for node in [node for node in graph.nodes if node.target == "requires_grad_"]:
+        if isinstance(node.args[0], fx.Node) and node.args[0].op != "get_attr":
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx._symbolic_trace import _assert_is_none
 
 from netdial.channels.layers.attention import Attention
+from netdial.channels.layers.frozen import FROZEN, Frozen
 from netdial.channels.layers.gated import Gated
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.layers.mode import ByMode
@@ -38,7 +38,10 @@ from netdial.channels.nodes import OWN, WITHOUT_GRADIENTS, detached, user_line
 from netdial.channels.trace.answers.questions import asks_for_any, if_finite
 from netdial.channels.trace.answers.weights import WeightsRecorded, weights_copied
 from netdial.channels.trace.inplace import changed, keep_changes
+from netdial.channels.trace.lower import InEvaluation
 from netdial.channels.trace.ready import (
+    drop_checks,
+    drop_wishes,
     hooks_kept,
     made_by_size,
     other_weights,
@@ -59,7 +62,6 @@ from netdial.core.inputs import OneTensor, PartedInputs, ScoredOutput
 from netdial.core.outputs import touched
 
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
-_CHECKS = (torch._assert, _assert_is_none)
 
 _AT = "file and line"
 ASKED = "asked whether there are any"
@@ -78,7 +80,7 @@ _FUNCTIONS = ("torch.nn.modules.loss", "torch.nn.modules.distance")
 def is_layer(module: nn.Module) -> bool:
     """Returns whether torch or netdial defines a module as a single operation."""
     own = Attention | ByMode | Gated | Keeping | PackedLayer | PartedInputs | Pick | ScoredOutput
-    if isinstance(module, own | Shift | Switch):
+    if isinstance(module, own | Frozen | Shift | Switch):
         return True
     if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         return False
@@ -130,6 +132,7 @@ class _Tracer(fx.Tracer):
         copied: makes copies of those that are parameters.
         others: ids of modules that have other weights than their own at the moment.
         asked: where code asks whether there are any: files and lines.
+        still: names of layers that are called in evaluation while the network is in training.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class _Tracer(fx.Tracer):
         self.copied: Callable[[fx.Tracer], dict[str, fx.Node]] = lambda _: {}
         self.others: set[int] = set()
         self.asked: set[tuple[str, int]] = set()
+        self.still: set[str] = set()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
         found = super().create_args_for_root(*args, **kwargs)
@@ -159,6 +163,8 @@ class _Tracer(fx.Tracer):
     ) -> Any:
         if type(m) in (*PACKABLE, PackedLayer) and any(isinstance(part, Padded) for part in args):
             return run_packed(self, self.path_of_module(m), *args, *kwargs.values())
+        if type(m) in FROZEN and self.root.training and not m.training:
+            self.still.add(self.path_of_module(m))
         made = super().call_module(m, forward, args, kwargs)
         if m._forward_hooks and self.is_leaf_module(m, ""):
             tell_hooks(m, m._forward_hooks, args, kwargs, made)
@@ -196,6 +202,7 @@ def symbolic(
     Raises:
         TraceError: it cannot be traced, changes what it holds in a way that a graph cannot keep (``StateChanged``), or
             changes what ``changing`` does not name (``Touched``).
+        InEvaluation: it calls layers in evaluation.
     """
     weights = [name for name in changing if isinstance(attribute(net, name), nn.Parameter)]
     tracer = _Tracer(whole, set(changing).difference(weights))
@@ -227,10 +234,12 @@ def symbolic(
         raise TraceError(
             f"network {type(net).__name__}: cannot be traced {where(error)}: {first_line(error)}{ADVICE}"
         ) from error
+    if tracer.still:
+        raise InEvaluation(tracer.still)
     names |= dict(net.named_parameters()).keys() & {leaf for leaf, _ in changed(net, graph)}
     if names - set(changing):
         raise Touched(type(net).__name__, sorted(names - set(changing)))
-    _drop_wishes(graph)
+    drop_wishes(graph)
     nodes = {leaf: proxy.node for leaf, proxy in replaced.items()}
     nodes = {leaf: node for leaf, node in nodes.items() if node is not tracer.held.get(leaf)}
     set_aside(net, graph, {name: tracer.held[name] for name in weights})
@@ -245,7 +254,7 @@ def symbolic(
     if names - set(changing):
         raise Touched(type(net).__name__, sorted(names - set(changing)))
     drop_numbers(net, graph, {name: tracer.held[name] for name in numbers})
-    _drop_checks(graph)
+    drop_checks(graph)
     detach(graph)
     graph.output_node().meta[ASKED] = frozenset(tracer.asked)
     return graph, constants
@@ -297,26 +306,6 @@ def detach(graph: fx.Graph) -> None:
 def _asks(node: fx.Node) -> bool:
     """Whether a node asks a tensor for its shape or type, and computes no numbers that could have gradients."""
     return node.target is getattr or node.target in ("size", "dim", "numel")
-
-
-def _drop_checks(graph: fx.Graph) -> None:
-    """Removes assertions, among them those that optional arguments have their defaults, and those arguments."""
-    for check in [node for node in graph.nodes if node.target in _CHECKS]:
-        asked = check.all_input_nodes
-        graph.erase_node(check)
-        for node in asked:
-            if node.op == "call_function" and not node.users:
-                graph.erase_node(node)
-    for node in [node for node in graph.nodes if node.op == "placeholder" and node.args]:
-        graph.erase_node(node)
-
-
-def _drop_wishes(graph: fx.Graph) -> None:
-    """Removes ``requires_grad_``, but of tensors that the network holds: no number depends on it."""
-    for node in [node for node in graph.nodes if node.target == "requires_grad_"]:
-        if isinstance(node.args[0], fx.Node) and node.args[0].op != "get_attr":
-            node.replace_all_uses_with(node.args[0])
-            graph.erase_node(node)
 
 
 def _defaults(net: nn.Module) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from netdial.channels.trace.answers.rows import rows_kept
 from netdial.channels.trace.answers.tried import check_answers
 from netdial.channels.trace.answers.ways import tell_ways
 from netdial.channels.trace.inplace import changes_in_place, make_explicit
-from netdial.channels.trace.lower import lower
+from netdial.channels.trace.lower import InEvaluation, lower
 from netdial.channels.trace.modes import apart, settle_modes
 from netdial.channels.trace.positional import by_position, spelled_out
 from netdial.channels.trace.ready import answered, check_parts, copy_made, name_any
@@ -106,7 +106,16 @@ def _followed(
         example: inputs.
         still: names of modules that go as in evaluation.
     """
-    lowered = lower(net)
+    try:
+        return _answered(net, lower(net), example, still)
+    except InEvaluation as error:
+        return _answered(net, lower(net, error.names), example, still)
+
+
+def _answered(
+    net: nn.Module, lowered: nn.Module, example: Tensor | None, still: Collection[str]
+) -> fx.GraphModule:
+    """Returns the graph of a network; where its code asks whether there are any, there are, if it can go by that."""
     with standing_still(lowered, still):
         if example is not None:
             try:
