@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 from torch.utils.data import Dataset as TorchDataset
 
 import netdial as nd
@@ -348,3 +356,33 @@ def test_examples_that_are_drawn_anew_are_told_of_where_they_are_read_once(libra
         nd.fit(net, rows, epochs=1, batch_size=6)
     nd.fit(net, DataLoader(rows, 6), epochs=1)  # each epoch reads them anew
     as_dataset(DataLoader(Rows(lambda place: (X[place], Y[place])), 5, shuffle=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"batch_size": 5}, ""),
+        ({"batch_size": 4, "drop_last": True}, ""),
+        ({"sampler": SubsetRandomSampler(range(8))}, ""),
+        ({"batch_size": 5, "drop_last": True}, "drop_last=True leaves out 2 of 12 examples"),
+        (
+            {"sampler": WeightedRandomSampler([1.0] * 12, 12)},
+            "12 examples of one pass, as its WeightedRandomSampler gave them of 12",
+        ),
+        (
+            {"sampler": RandomSampler(range(12), replacement=True)},
+            "12 examples of one pass, as its RandomSampler gave them of 12",
+        ),
+    ],
+)
+def test_rows_that_a_pass_leaves_out_or_repeats_are_told_of(
+    options: dict[str, Any], told: str
+) -> None:
+    loader = DataLoader(TensorDataset(X, Y), **options)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        as_dataset(loader, part="validation part")
+    start = "validation part: a DataLoader is read once here: "
+    assert [str(w.message).removeprefix(start).removeprefix("the part is the ") for w in seen] == (
+        [told] if told else []
+    )

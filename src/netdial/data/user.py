@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import data as torch_data
 
 from netdial.core import errors
 from netdial.core.errors import ConfigError, DataError, NetdialError
@@ -78,8 +77,7 @@ def load_user(
                 torch.default_generator.manual_seed(start)
                 result = function()
             net = copy.deepcopy(result[0])
-    for name, value in given.items():
-        _tell_unused(value, f"{spec}, {name}", len(parts[name]), trains=name == PARTS[0])
+    _tell_unused(given[PARTS[0]], f"{spec}, {PARTS[0]}")
     return net, _task(spec, parts, kind, seed, _type_of(net))
 
 
@@ -187,27 +185,16 @@ def _part(value: Any, where: str, seed: int, like: torch.dtype) -> Dataset:
     return found.to("cpu")
 
 
-def _tell_unused(value: Any, where: str, n: int, *, trains: bool) -> None:
-    """Warns of what a ``DataLoader`` of a part says that is not used, where it was read once and gave n examples."""
-    if not is_loader(value):
-        return
-    loader: Any = value.data if isinstance(value, Named) else value
-    said, size, rows = [], loader.batch_size, loader.dataset
-    if trains and size is not None and size > 1:
-        said.append(
-            f"its batch_size={size} is not used, give it to the training (--batch-size {size})"
+def _tell_unused(value: Any, where: str) -> None:
+    """Warns of batches of a training part's ``DataLoader``, which is read once."""
+    size = None
+    if is_loader(value):
+        size = (value.data if isinstance(value, Named) else value).batch_size
+    if size is not None and size > 1:
+        errors.warn(
+            f"{where}: a DataLoader is read once, and training shuffles what it gave: its batch_size={size} is not used, "
+            f"give it to the training (--batch-size {size})"
         )
-    if hasattr(rows, "__len__") and not isinstance(rows, torch_data.IterableDataset):
-        batches = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
-        sampler: Any = getattr(batches, "sampler", batches)
-        plain = isinstance(sampler, torch_data.SequentialSampler | torch_data.RandomSampler)
-        if not plain or getattr(sampler, "replacement", False) or n != len(rows):
-            said.append(
-                f"the part is the {n} examples of one pass, as its sampler gave them of {len(rows)}, in all epochs"
-            )
-    if said:
-        shuffled = ", and training shuffles what it gave" if trains else ""
-        errors.warn(f"{where}: a DataLoader is read once{shuffled}: {'; '.join(said)}")
 
 
 def _with_targets(part: Dataset, kind: Kind, where: str, like: torch.dtype) -> Dataset:

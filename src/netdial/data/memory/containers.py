@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils import data as torch_data
 
 from netdial.core.arguments import checked_fields
-from netdial.core.errors import DataError
+from netdial.core.errors import DataError, warn
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.memory.arrays import check_finite
 from netdial.data.memory.examples import Examples, Names, as_examples, as_weights, describe
@@ -27,6 +27,13 @@ Data = Any
 """Whatever ``as_dataset`` takes."""
 
 _READ_AT_ONCE = 256
+
+_EACH_ONCE = (
+    torch_data.RandomSampler,
+    torch_data.SequentialSampler,
+    torch_data.SubsetRandomSampler,
+)
+"""Samplers that give examples once each, unless they replace what they drew."""
 _NO_ROWS = (Tensor, np.ndarray, Mapping, tuple, list, str, bytes)
 _FORMS = (
     "a pair (x, y) of tensors, arrays or pandas frames, a triple (x, y, weight), nd.Dataset, a torch data set, "
@@ -80,11 +87,12 @@ def as_dataset(
     if isinstance(data, Dataset):
         return _checked(data, targets, part)
     held, names = (data.data, data.names) if isinstance(data, Named) else (data, None)
-    found = (
-        Loader(held, targets, part=part, names=names).everything(seed)
-        if is_loader(held)
-        else _in_memory(held, names, targets, part)
-    )
+    if isinstance(held, torch_data.DataLoader):
+        found = Loader(held, targets, part=part, names=names).everything(seed)
+        if told := _told_of_pass(held, len(found.y)):
+            warn(f"{part}: a DataLoader is read once here: {told}")
+    else:
+        found = _in_memory(held, names, targets, part)
     try:
         return Dataset(found.x, found.y, weight=found.weight, packing=found.packing)
     except DataError as error:
@@ -152,3 +160,24 @@ def _what(data: Any) -> str:
     if isinstance(data, Tensor | np.ndarray):
         return f"got {describe(data)} and no targets; give a pair (x, y)"
     return f"got {describe(data)}; expected {_FORMS}"
+
+
+def _told_of_pass(loader: torch_data.DataLoader[Any], n: int) -> str:
+    """Returns how one pass of n examples differs from all that a loader is meant to give, each once; empty if it does not.
+
+    Args:
+        loader: the loader.
+        n: examples that a pass gave.
+    """
+    rows: Any = loader.dataset
+    if isinstance(rows, torch_data.IterableDataset) or not hasattr(rows, "__len__"):
+        return ""
+    batches = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    sampler: Any = getattr(batches, "sampler", batches)
+    if isinstance(sampler, _EACH_ONCE) and not getattr(sampler, "replacement", False):
+        left = len(sampler) - n
+        return f"drop_last=True leaves out {left} of {len(sampler)} examples" if left > 0 else ""
+    drawn = isinstance(sampler, torch_data.RandomSampler | torch_data.WeightedRandomSampler)
+    if not drawn and n == len(rows):
+        return ""
+    return f"the part is the {n} examples of one pass, as its {type(sampler).__name__} gave them of {len(rows)}"
