@@ -65,6 +65,10 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "channels padded with their own": (vector(lambda s, x: F.pad(x[:, None], (1, 1), mode="reflect")[:, 0], 8), V, [], []),
     "channels cropped": (vector(lambda s, x: F.pad(x, (-1, 0)), 5), V, [], []),
     "upsample": (picture(nn.Upsample(scale_factor=2)), P, [8], [False]),
+    "channels beside places of a grid": (
+        vector(lambda s, x: torch.exp(-((x[..., None] - s.g) ** 2)).flatten(1), 18, g=torch.linspace(-1, 1, 3)),
+        V, [6], [False],
+    ),
     "unflatten": (picture(nn.Unflatten(1, (-1, 2)), nn.Flatten(1, 2)), P, [4], [False]),
     "softmax over channels": (picture(nn.Softmax(1)), P, [8], [True]),
     "softmax over positions": (picture(nn.Softmax(-1)), P, [8], [False]),

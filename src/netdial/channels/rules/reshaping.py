@@ -170,9 +170,13 @@ def _block(scene: Scene, block: _Block, axes: list[Labels]) -> list[Labels]:
         free = [axis for axis in free if scene.atoms.is_free(axis)]
     if not free or not sizes:
         return plain
+    if len(free) > 1 and len(made := [axis for axis in free if _is_made(scene, axis)]) == 1:
+        for axis in [axis for axis in free if axis is not made[0]]:
+            scene.fix(axis, f"{place(node)} lays other channels out along it")
+        free = made if scene.atoms.is_free(made[0]) else []
     wide = [i for i, size in enumerate(sizes) if size > 1]
     if (
-        len(free) > 1
+        len(free) != 1
         or not wide
         or (len(wide) > 1 and math.prod(sizes) != math.prod(map(len, axes)))
     ):
@@ -209,6 +213,12 @@ def _block(scene: Scene, block: _Block, axes: list[Labels]) -> list[Labels]:
             )
             scene.handled.add(id(size))
     return plain
+
+
+def _is_made(scene: Scene, labels: Labels) -> bool:
+    """Whether a layer makes channels, and they are not those of a table, as a grid of places is."""
+    made = [scene.atoms.find(scene.leaves[leaf][dim]) for leaf, dim in scene.makers]
+    return any(np.isin(scene.atoms.find(labels), roots).any() for roots in made)
 
 
 def _is_open(sizes: Sequence[Any]) -> bool:
