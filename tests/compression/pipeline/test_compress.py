@@ -131,8 +131,11 @@ def test_a_limit_below_header_and_text_is_refused_before_any_training() -> None:
     assert not told
 
 
-def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too() -> None:
-    """A saving of 320 bits costs 1000 rows 216 bits, by the normal law that training assumes; squares are twice as much."""
+@pytest.mark.parametrize(("after", "chosen"), [(0.12, 60), (0.4, 100)])
+def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too(
+    after: float, chosen: int
+) -> None:
+    """A saving of 320 bits costs 1000 rows 500 log2(after / .1) bits, by the law of the errors: 132, or 1000."""
 
     def point(squared_error: float, n_bytes: int) -> FrontPoint:
         net = nn.Linear(1, 1)
@@ -148,14 +151,31 @@ def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too() -> None:
             return 1.0
 
         def _descend(self, level: Any, goal: float, name: str, most: float = math.inf) -> Any:
-            one = point(0.1, 100) if name == "size0" else point(0.4, 60)
+            one = point(0.1, 100) if name == "size0" else point(after, 60)
             return level, SizePoints([one], one.n_bytes)
 
     rows_ = Dataset(torch.zeros(1000, 1), torch.zeros(1000, 1))
     config = CompressConfig(price=1.0)
     context: Any = SimpleNamespace(data=rows_, task=Regression(), config=config)
     search = Two(context, nn.Identity(), rows_, lambda _: 0, torch.zeros(1), None)
-    assert search.run()[1].n_bytes == 60
+    assert search.run()[1].n_bytes == chosen
+
+
+@pytest.mark.slow
+def test_the_likelihood_of_a_regression_is_under_its_errors() -> None:
+    """A network that explains 98 % of the variance is not given away for some bytes, and its nll is that of evaluate."""
+    x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    y = x @ torch.tensor([[0.7], [0.5], [0.4], [0.3]])
+    y = y + 0.1 * torch.randn(400, 1, generator=torch.Generator().manual_seed(1))
+    train, valid = Dataset(x[:300], y[:300]), Dataset(x[300:], y[300:])
+    net = nd.build("mlp:8", input_shape=(4,), n_outputs=1, seed=0)
+    family = nd.fit(net, train, valid, kind="regression", epochs=30, lr=1e-2)
+    known = nd.evaluate(family, valid, lams=[0.01])
+    found = nd.compress(family, train, valid, lam=0.01, metric="nll", max_bytes=900, **QUICK)
+    assert found.stages[0].loss == pytest.approx(known.table()[0]["nll"], abs=1e-3)
+    longer = {**QUICK, "epochs": 20, "tuning": 10}
+    found = nd.compress(family, train, valid, lam=0.01, price=1.0, **longer)
+    assert found.chosen.loss < 0.05
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.measure.compare import excess, terms_of
 from netdial.measure.forward import outputs
+from netdial.measure.noise import under_errors
 
 _FACTOR = 0.6
 """Size of a network compared with the one before it."""
@@ -231,7 +232,7 @@ class Search:
         """
         task, targets = self.context.task, self.valid.y.cpu()
         found = torch.stack([outputs(point.net, self.valid) for point in points])
-        terms = terms_of(found, targets, task, self.context.config.metric)
+        terms = torch.stack([losses_of(point.net, self.valid, self.context) for point in points])
         gaps, errors = excess(terms, int(terms.mean(dim=1).argmin()))
         proper = terms_of(found, targets, task).mean(dim=1)
         near = [i for i in range(len(points)) if gaps[i] <= errors[i]]
@@ -307,7 +308,8 @@ class Search:
         count, task, targets = len(self.context.data), self.context.task, self.valid.y.cpu()
 
         def total(point: FrontPoint) -> float:
-            nats = float(task.nll(outputs(point.net, self.valid), targets).mean())
+            out = outputs(point.net, self.valid)
+            nats = float(under_errors(task, out, targets).nll(out, targets).mean())
             return count * nats / math.log(2) + price * 8 * point.n_bytes
 
         level, front, waited = self._begin(), list[FrontPoint](), 0

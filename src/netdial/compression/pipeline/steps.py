@@ -18,11 +18,7 @@ from netdial.compression.codebook import Codebook
 from netdial.compression.exact import as_held
 from netdial.compression.pipeline.config import CompressConfig, ResolvedConfig
 from netdial.compression.pipeline.leaves import Division
-from netdial.compression.pipeline.quantise import (
-    curvature_of,
-    encoded,
-    share_network,
-)
+from netdial.compression.pipeline.quantise import curvature_of, encoded, share_network
 from netdial.compression.pipeline.rate import Array
 from netdial.compression.pipeline.sparsify import GRADIENT, Sparsify, bits_of, damage_of
 from netdial.compression.pipeline.training import Book, Masks, SqueezeMethod, Squeezing
@@ -30,6 +26,7 @@ from netdial.core.storage.container import load_tree, save_tree, tensor_digest
 from netdial.data.dataset import Dataset
 from netdial.measure.compare import loss_words, terms_of
 from netdial.measure.forward import outputs
+from netdial.measure.noise import under_errors
 from netdial.nets.foreign import copy_network
 from netdial.task import Task
 from netdial.train.config import TrainConfig, make
@@ -275,7 +272,9 @@ def load(net: nn.Module, tensors: Mapping[str, Codebook | Array]) -> None:
 
 def losses_of(net: nn.Module, data: Dataset, context: Context) -> Tensor:
     """Returns what rows add to the metric that decides with a network ``[G]``, lower is better."""
-    return terms_of(outputs(net, data)[None], data.y.cpu(), context.task, context.config.metric)[0]
+    out, targets = outputs(net, data), data.y.cpu()
+    judge = under_errors(context.task, out, targets)
+    return terms_of(out[None], targets, judge, context.config.metric)[0]
 
 
 def _teacher(context: Context) -> nn.Module | None:

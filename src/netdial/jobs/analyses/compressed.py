@@ -32,6 +32,7 @@ from netdial.jobs.analyses.subjects import ModelAndData
 from netdial.jobs.records.scoring import scores
 from netdial.measure.compare import terms_of
 from netdial.measure.forward import outputs
+from netdial.measure.noise import under_errors
 from netdial.measure.verdict import LossVerdict, verdict
 from netdial.runs.folder import WORK
 from netdial.runs.results.compressions import METHOD, SIZE
@@ -205,8 +206,9 @@ def _pair(
 
 
 def _terms(net: nn.Module, data: Splits, part: str, metric: str | None) -> Tensor:
-    where = data.part(part)
-    return terms_of(outputs(net, where)[None], where.y.cpu(), named(data.kind), metric)[0]
+    where, held = data.part(part), data.valid
+    judge = under_errors(named(data.kind), outputs(net, held), held.y)
+    return terms_of(outputs(net, where)[None], where.y.cpu(), judge, metric)[0]
 
 
 def compress_run(
