@@ -47,6 +47,9 @@ def test_a_regression_is_compressed_and_its_losses_have_units(call: Call) -> Non
     before, after = (one.stages[stage] for stage in ("dense", "coded"))
     assert before["valid/rmse"] > 40, "in units of the target, whose standard deviation is 77"
     assert before["valid/rmse"] < after["valid/rmse"] < 100
+    refused = call("compress", "d", "--lam", "0.1", "--lengths", "--out", "e.ndz", *SHORT)
+    assert refused.code == 2 and "has numbers as targets" in refused.err
+    assert not Path("e.ndz").exists(), "refused before the work"
     page = Path("runs/d/report.html").read_text("utf-8")
     assert '<th scope="col">squared error in variances of the target</th>' in page
 

@@ -27,7 +27,7 @@ from netdial.core.records import Place, Record
 from netdial.core.storage.files import check_writable
 from netdial.data import Splits
 from netdial.family import Family
-from netdial.jobs.analyses.lengths import DescriptionLength, description_lengths
+from netdial.jobs.analyses.lengths import DescriptionLength, check_codes, description_lengths
 from netdial.jobs.analyses.subjects import ModelAndData
 from netdial.jobs.records.scoring import scores
 from netdial.measure.compare import terms_of
@@ -127,6 +127,8 @@ def compress_model(
         raise ConfigError(
             "--seeds and --lengths are about one network; leave out --family, or them"
         )
+    if judging.lengths:
+        check_codes(task)
     check_writable(path)
     found = compress(
         asked.model, asked.train, data.valid, lam=asked.wanted, kind=task, config=config, augment=data.augment, folder=folder,

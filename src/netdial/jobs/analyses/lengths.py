@@ -64,6 +64,19 @@ class DescriptionLength:
         return self.model + self.data
 
 
+def check_codes(task: Task) -> None:
+    """Refuses targets that have no code.
+
+    Raises:
+        ConfigError: targets are numbers.
+    """
+    if task.targets != "classes":
+        raise ConfigError(
+            f"description lengths: a {task.name} has numbers as targets, whose codes depend on a precision that nobody gave; "
+            "they are told for classes"
+        )
+
+
 def description_lengths(
     given: nn.Module,
     found: Compressed,
@@ -90,11 +103,7 @@ def description_lengths(
     Raises:
         ConfigError: targets are numbers.
     """
-    if task.targets != "classes":
-        raise ConfigError(
-            f"description lengths: a {task.name} has numbers as targets, whose codes depend on a precision that nobody gave; "
-            "they are told for classes"
-        )
+    check_codes(task)
     rows = [
         DescriptionLength("uniform", "labels alone", 0.0, len(train) * math.log2(_kinds(train)))
     ]
