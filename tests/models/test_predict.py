@@ -188,6 +188,23 @@ def test_a_loaded_family_is_saved_with_what_it_knows_of_columns_and_errors(
         pandas.testing.assert_frame_equal(other, found, rtol=1e-6)
 
 
+def test_a_loaded_family_that_is_calibrated_has_other_intervals(
+    table: Path, prices: tuple[Splits, nd.Family, dict[str, Any]], tmp_path: Path
+) -> None:
+    data, family, about = prices
+    nd.save(family, tmp_path / "f", data=data, about=about)
+    model = nd.load_model(tmp_path / "f")
+    before = model.predict(str(table), lam=0.1, level=0.5)
+    wild = nd.data.Dataset(data.test.x, data.test.y + 9 * (-1.0) ** torch.arange(24)[:, None])
+    nd.measure.calibrate(model, wild)
+    nd.save(model, tmp_path / "g")
+    for again in (model, nd.load_model(tmp_path / "g")):
+        after = again.predict(str(table), lam=0.1, level=0.5)
+        assert (after["price"] == before["price"]).all()
+        half = (after["price high"] - after["price low"]) / 2
+        assert half.to_numpy() == pytest.approx(9 * float(data.train.target.std[0]), rel=0.2)
+
+
 def test_a_loaded_model_is_copied_and_pickled(
     table: Path, classes: tuple[Splits, nd.Family, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -144,9 +144,27 @@ def predicted_columns(
             out = _outputs(model, task, x, chosen, n_samples, seed)
         except _FAILURES as error:
             raise _not_taken(x, error) from None
-    law = use.law(chosen)
+    law = _law(model, use, task, chosen)
     columns = _columns(use, task, out, law, level)
     return columns.by_name(), _remarked(use, task, law, remarks), index
+
+
+def _law(model: nn.Module, use: Use, task: Task, lam: float | None) -> ErrorLaw | None:
+    """Returns the law of the errors at λ: as the use says, or that of a family that was calibrated since."""
+    own = model.task if isinstance(model, Family) else None
+    if lam is None or not isinstance(own, Regression) or own.curve is None:
+        return use.law(lam)
+    if isinstance(task, Regression) and own.curve == task.curve:
+        return use.law(lam)
+    found = own.curve.at(lam)
+    return ErrorLaw.model_validate(
+        {
+            "lam": lam,
+            "variance": found["error_var"],
+            "tails": found["tails"],
+            "reach": found["error_reach"],
+        }
+    )
 
 
 def member_columns(
