@@ -141,6 +141,76 @@ def test_such_networks_cut_equal_the_same_with_zeros(way: str) -> None:
     assert same_outputs(evaluated(masked, P), evaluated(graph.traced, P))
 
 
+def moved_to(teacher: nn.Module, pupil: nn.Module) -> None:
+    for k, q in zip(teacher.parameters(), pupil.parameters(), strict=True):
+        k.data = k.data * 0.9 + q.data * 0.1
+
+
+@torch.no_grad()
+def moved_in_place(teacher: nn.Module, pupil: nn.Module) -> None:
+    for k, q in zip(teacher.parameters(), pupil.parameters(), strict=True):
+        k.mul_(0.9).add_(q, alpha=0.1)
+
+
+def moved_data(teacher: nn.Module, pupil: nn.Module) -> None:
+    given = dict(pupil.named_parameters())
+    for name, k in teacher.named_parameters():
+        k.data.mul_(0.9).add_(given[name].detach(), alpha=0.1)
+
+
+@torch.no_grad()
+def moved_by_lerp(teacher: nn.Module, pupil: nn.Module) -> None:
+    for k, q in zip(teacher.parameters(), pupil.parameters(), strict=True):
+        k.lerp_(q, 0.1)
+
+
+class Taught(nn.Module):
+    """A network and its teacher, the running mean of its weights, which begins as a copy and so tells nothing at first."""
+
+    def __init__(self, moves: Callable[[nn.Module, nn.Module], None]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.pupil = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 1))
+        self.teacher, self.moves = copy.deepcopy(self.pupil).requires_grad_(False), moves
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training:
+            self.moves(self.teacher, self.pupil)
+        return self.pupil(x), self.teacher(x)
+
+
+@pytest.mark.parametrize("moves", [moved_to, moved_in_place, moved_data, moved_by_lerp])
+def test_graphs_move_a_teacher_as_the_network_does(moves: Any) -> None:
+    net, other = Taught(moves).double(), Taught(moves).double()
+    graph = Graph.of(other, P)
+    assert graph.widths == {"pupil.0": 6}
+    for one in (net.train(), graph.traced.train()):
+        optimizer = torch.optim.SGD([p for p in one.parameters() if p.requires_grad], lr=0.05)
+        for _ in range(4):
+            optimizer.zero_grad()
+            ours, theirs = one(P)
+            (ours.square().mean() + (ours - theirs - 1).square().mean()).backward()
+            optimizer.step()
+    assert torch.allclose(net.teacher[0].weight, other.teacher[0].weight)
+    assert not torch.allclose(net.teacher[0].weight, net.pupil[0].weight)
+    assert same_outputs(evaluated(net, P), evaluated(graph.traced, P))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moves", [moved_to, moved_in_place, moved_data, moved_by_lerp])
+def test_code_that_only_an_export_can_follow_is_refused_where_it_moves_a_teacher(
+    moves: Any,
+) -> None:
+    class Asks(Taught):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            *_, width = x.shape
+            ours, theirs = super().forward(x)
+            return ours * width, theirs
+
+    with pytest.raises(StateChanged, match=r"sets the parameter 'teacher"):
+        Graph.of(Asks(moves).double(), P)
+
+
 def test_a_layer_that_reads_weights_by_itself_is_refused_where_they_are_set() -> None:
     class Recurrent(nn.Module):
         def __init__(self) -> None:

@@ -18,9 +18,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from netdial.channels.nodes import like_kept, name_of, with_numbers, written
-from netdial.channels.trace.state import StateChanged, alone, attribute, changes
+from netdial.channels.trace.answers.weights import memory
+from netdial.channels.trace.state import (
+    StateChanged,
+    alone,
+    attribute,
+    changes,
+    owners,
+)
 from netdial.core.errors import TraceError
-from netdial.core.outputs import plain
 
 _VIEWS = {"getitem", "getattr", "view", "reshape", "flatten"}
 _VIEWS |= {"unflatten", "chunk", "split", "unbind", "diagonal"}
@@ -90,13 +96,14 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
         TraceError: others see the tensor that is changed in a way that cannot be followed.
     """
     order = {node: number for number, node in enumerate(traced.graph.nodes)}
+    apart: list[fx.Node] = []  # what changes copies of the network's own tensors
     stands: dict[
         fx.Node, fx.Node
     ] = {}  # a tensor, and what gives its numbers after a piece was written
     for node in list(traced.graph.nodes):
         if not changes_in_place(traced, node):
             continue
-        made = _piece_written(node, order)
+        written_to = made = _piece_written(node, order)
         source = made.args[0] if made.args else None
         if not isinstance(source, fx.Node) or made.kwargs.get("out") is not None:
             raise TraceError(f"{where(made)}: changes a tensor in place in a way that has no rule")
@@ -132,6 +139,16 @@ def make_explicit(traced: fx.GraphModule, where: Any) -> None:
             raise _seen(where(made), base)
         if name_of(source) in _SAVED and source.op != "call_module" and _plainly(made):
             _replace(made, order)
+        elif _is_copy(base) and _plainly(written_to):
+            apart.append(written_to)
+    for node in apart:
+        if changes_in_place(traced, node):
+            _replace(node, order)
+
+
+def _is_copy(node: fx.Node) -> bool:
+    """Whether a node copies what the network holds; in the other mode that may be read as it is."""
+    return node.target == "clone" and getattr(node.args[0], "op", "") == "get_attr"
 
 
 def _replace(node: fx.Node, order: dict[fx.Node, int]) -> None:
@@ -232,7 +249,7 @@ def keep_changes(
         StateChanged: it changes one in a way that has no rule, as a part of it; or a module without parameters holds it,
             which is one operation then.
     """
-    kind, owners = type(net).__name__, _owners(net)
+    kind, held = type(net).__name__, owners(net)
     for leaf, node in replaced.items():
         if alone(net, leaf.rpartition(".")[0]) is not None:
             raise StateChanged.at(kind, leaf, node)
@@ -240,29 +257,15 @@ def keep_changes(
             raise StateChanged.remembered(kind, leaf)
     for leaf, node in changed(net, graph):
         made = constants.get(leaf)
-        owner = leaf if made is None else owners.get(_memory(made))
-        if owner is None or owner not in owners.values():
+        owner = leaf if made is None else held.get(memory(made))
+        if owner is None or owner not in held.values():
             continue
         direct = made is None and _base(net, node) == leaf and "out" not in node.kwargs
         if not direct or alone(net, owner.rpartition(".")[0]) is not None or not _plainly(node):
             raise StateChanged.at(kind, owner, node)
-    values = _written(net, graph, set(owners.values())) | replaced
+    values = _written(net, graph, set(held.values())) | replaced
     _note(graph, values)
     return set(values)
-
-
-def _owners(net: nn.Module) -> dict[int, str]:
-    """Returns the names of tensors that a network holds and are no parameters, by where their numbers lie."""
-    held = dict(net.named_buffers())
-    for name, module in net.named_modules():
-        found = {k: v for k, v in plain(module).items() if isinstance(v, Tensor)}
-        held |= {f"{name}.{key}".lstrip("."): value for key, value in found.items()}
-    return {_memory(tensor): name for name, tensor in held.items()}
-
-
-def _memory(tensor: Tensor) -> int:
-    """Returns where the numbers of a tensor lie, which its views share; of a sparse one, what no other has."""
-    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else id(tensor)
 
 
 def _base(net: nn.Module, node: fx.Node) -> str | None:

@@ -21,8 +21,9 @@ from torch.nn.parameter import is_lazy
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.nodes import WITHOUT_GRADIENTS, place
 from netdial.channels.trace.answers.draws import drawn
+from netdial.channels.trace.answers.weights import WritesSeen, memory
 from netdial.core.errors import TraceError
-from netdial.core.outputs import evaluated
+from netdial.core.outputs import evaluated, plain
 
 _ALONE = (
     "in the forward pass of a module of its own that has no parameters: that stays one operation"
@@ -113,15 +114,18 @@ def call_first(net: nn.Module, example: Tensor) -> None:
 @contextmanager
 def parameters_kept(net: nn.Module) -> Iterator[list[str]]:
     """Gives a network back the numbers of its parameters; yields names of those that were set, filled at the end."""
-    whole = {name: p.data for name, p in net.named_parameters() if not is_lazy(p)}
-    before = {name: numbers.clone() for name, numbers in whole.items()}
+    held = {name: p for name, p in net.named_parameters() if not is_lazy(p)}
+    before = {name: (p.data, p.detach().clone()) for name, p in held.items()}
     changed: list[str] = []
     try:
-        yield changed
+        with WritesSeen(net) as seen:
+            yield changed
     finally:
-        for name, kept in before.items():
-            if not torch.allclose(whole[name], kept, rtol=0, atol=0, equal_nan=True):
-                whole[name].copy_(kept)
+        for name, (data, kept) in before.items():
+            now = held[name].data
+            same = now.shape == kept.shape and torch.allclose(now, kept, 0, 0, equal_nan=True)
+            if name in seen.names or not same:
+                held[name].data = data.copy_(kept)
                 changed.append(name)
 
 
@@ -186,6 +190,15 @@ def state_kept(net: nn.Module, kind: type[Any] = fx.Proxy) -> Iterator[dict[str,
                         held[key] = was[key]
                     else:
                         del held[key]
+
+
+def owners(net: nn.Module) -> dict[int, str]:
+    """Returns the names of tensors that a network holds and are no parameters, by where their numbers lie."""
+    held = dict(net.named_buffers())
+    for name, module in net.named_modules():
+        found = {k: v for k, v in plain(module).items() if isinstance(v, Tensor)}
+        held |= {f"{name}.{key}".lstrip("."): value for key, value in found.items()}
+    return {memory(tensor): name for name, tensor in held.items()}
 
 
 def attribute(net: nn.Module, name: str) -> Any:
@@ -320,6 +333,7 @@ __all__ = [
     "changes",
     "drop_numbers",
     "failing",
+    "owners",
     "proxied",
     "put_keeping",
     "set_aside",

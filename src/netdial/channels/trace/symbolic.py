@@ -222,7 +222,7 @@ def symbolic(
             touched(net) as names,
             state_kept(net) as replaced,
             weights_copied(net, weights, tracer.others) as tracer.copied,
-            WeightsRecorded(net, tracer, lambda: tracer.held),
+            WeightsRecorded(net, tracer, lambda: tracer.held) as recorded,
         ):
             try:
                 graph = tracer.trace(net, concrete_args=_defaults(net))
@@ -236,7 +236,8 @@ def symbolic(
         ) from error
     if tracer.still:
         raise InEvaluation(tracer.still)
-    names |= dict(net.named_parameters()).keys() & {leaf for leaf, _ in changed(net, graph)}
+    written = {leaf for leaf, _ in changed(net, graph)} | recorded.set
+    names |= dict(net.named_parameters()).keys() & written
     if names - set(changing):
         raise Touched(type(net).__name__, sorted(names - set(changing)))
     drop_wishes(graph)

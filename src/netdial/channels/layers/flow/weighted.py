@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import fx
 
 from netdial.channels.layers.keeping import Keeping
-from netdial.channels.nodes import name_of, only_asks, place, with_numbers, written
+from netdial.channels.nodes import like_kept, name_of, only_asks, place, with_numbers, written
 
 _PRODUCTS: set[Any] = {
     *(operator.matmul, torch.matmul, torch.mm, torch.bmm),
@@ -122,11 +122,11 @@ def _masked(node: Any) -> Any:
         return node
     while isinstance(numbers, fx.Node) and numbers.target != "detach":
         one, *more = numbers.args
-        scaled = numbers.target in (*_TIMES, "mul_") and _is_constant(more[0])
+        scaled = numbers.target in _TIMES and _is_constant(more[0])
         zeroed = numbers.target is written and numbers.all_input_nodes == [one] and more[1] == 0
-        if not (scaled or zeroed or numbers.target == "copy_"):
+        if not (scaled or zeroed or numbers.target is like_kept):
             return node
-        numbers = more[0] if numbers.target == "copy_" else one
+        numbers = more[0] if numbers.target is like_kept else one
     readers = [user for user in node.users if not _keeps(user)]
     alone = len(readers) == 1 and all(u is node or u.target == "detach" for u in copied.users)
     return copied.args[0] if alone and numbers in copied.users else node

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 from torch.utils._pytree import tree_leaves, tree_map
 
-_GETTER = "__get__"
+_GETTER, _SETTER = "__get__", "__set__"
 _ANEW = ("new_", "zeros_like", "ones_like", "full_like", "empty_like", "rand", "requires_grad_")
 """How operations begin that make tensors of which no number depends on what they are given."""
 
@@ -24,6 +26,9 @@ class WeightsRecorded(TorchFunctionMode):
         net: the network.
         tracer: records it.
         held: gives the nodes that stand for some of them already, by name.
+
+    Attributes:
+        set: names of those that code gives other numbers.
     """
 
     def __init__(
@@ -32,13 +37,18 @@ class WeightsRecorded(TorchFunctionMode):
         super().__init__()
         self._names = {id(p): name for name, p in net.named_parameters()}
         self._tracer, self._held = tracer, held
+        self.set: set[str] = set()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Returns what a function of torch gives; a proxy, if it is a tensor made of parameters."""
         given = tree_leaves((args, kwargs or {}))
-        name = func.__self__.__name__ if func.__name__ == _GETTER else func.__name__
+        named = func.__name__ in (_GETTER, _SETTER)
+        name = func.__self__.__name__ if named else func.__name__
+        if func.__name__ == _SETTER and name == "data" and id(args[0]) in self._names:
+            self.set.add(self._names[id(args[0])])
+            return None
         own = any(id(part) in self._names for part in given if isinstance(part, Tensor))
         if not own or name.startswith(_ANEW) or any(isinstance(p, fx.Proxy) for p in given):
             return func(*args, **(kwargs or {}))
@@ -63,6 +73,30 @@ class WeightsRecorded(TorchFunctionMode):
         held = self._held().get(self._names.get(id(part), ""))
         node: Any = held or self._tracer.create_arg(part)
         return self._tracer.proxy(node)
+
+
+class WritesSeen(TorchFunctionMode):
+    """Sees which parameters of a network code writes to while it runs, though it may write what they hold.
+
+    Attributes:
+        names: of them.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self._net = net
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Returns what a function of torch gives."""
+        name = func.__name__
+        if name == _SETTER or (name.endswith("_") and not name.endswith(("__", "requires_grad_"))):
+            written = {memory(part) for part in tree_leaves(args[:1]) if isinstance(part, Tensor)}
+            held = self._net.named_parameters()
+            self.names |= {name for name, p in held if not is_lazy(p) and memory(p) in written}
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager
@@ -96,3 +130,8 @@ def weights_copied(
     finally:
         for module, held in places:
             module._parameters.update(held)
+
+
+def memory(tensor: Tensor) -> int:
+    """Returns where the numbers of a tensor lie, which its views share; of a sparse one, what no other has."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else id(tensor)
