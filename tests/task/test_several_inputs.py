@@ -67,8 +67,8 @@ def test_names_decide_and_not_their_order(
     assert torch.equal(drawn, nd.predictive(family, 1.0, (BACK, Y), n_samples=2))
     for name, found in diagonal(member, data).items():
         torch.testing.assert_close(found, diagonal(member, (BACK, Y))[name])
-    again = nd.finetune(family, 1.0, data, epochs=1, batch_size=16).export(1.0)
-    same = nd.finetune(family, 1.0, FORMS[form](BACK), epochs=1, batch_size=16).export(1.0)
+    again = nd.finetune(family, 1.0, data, epochs=1).export(1.0)
+    same = nd.finetune(family, 1.0, FORMS[form](BACK), epochs=1).export(1.0)
     torch.testing.assert_close(again(LEFT, RIGHT), same(LEFT, RIGHT))
 
 

@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from netdial.core.errors import DataError
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Loader
+from netdial.train.config import FitConfig
 from netdial.train.feed import Batch, LoaderFeed, TensorFeed, crop_flip, shifted
+from netdial.train.session import with_lengths
 
 
 def numbered(count: int) -> Dataset:
@@ -166,3 +168,10 @@ def test_shifted_images_move_by_a_pixel_at_most_and_keep_their_borders() -> None
         for columns in ([0, 0, 1, 2, 3], [0, 1, 2, 3, 4], [1, 2, 3, 4, 4])
     }
     assert kinds == moved
+
+
+def test_a_batch_size_beside_a_loader_is_told_to_be_of_no_use() -> None:
+    assert with_lengths(FitConfig(batch_size=4), loader(10, 4)).batch_size == 4
+    assert with_lengths(FitConfig(batch_size=32), loader(10, 32)).batch_size == 32
+    with pytest.warns(UserWarning, match="batch_size=8 is not used: .* gives batches of 4"):
+        with_lengths(FitConfig(batch_size=8), loader(10, 4))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from netdial.core.errors import ConfigError, DataError, first_line
+from netdial.core.errors import ConfigError, DataError, first_line, warn
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Loader
 from netdial.train.config import TrainConfig
@@ -100,7 +100,12 @@ def make_feed(
 def with_lengths(config: Settled, data: Dataset | Loader) -> Settled:
     """Returns settings whose epochs and batch size are known; a ``DataLoader`` has batches of its own."""
     if isinstance(data, Loader):
-        return config.for_rows(sum(data.sizes), max(data.sizes))
+        largest, given = max(data.sizes), config.batch_size
+        if given is not None and given != largest and len(data.sizes) > 1:
+            warn(
+                f"batch_size={given} is not used: the DataLoader gives batches of {largest}; set it there, or give its data set"
+            )
+        return config.for_rows(sum(data.sizes), largest)
     return config.for_rows(len(data))
 
 
