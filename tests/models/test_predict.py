@@ -270,6 +270,11 @@ def test_images_are_read_as_in_training() -> None:
     np.testing.assert_allclose(found["probability of dog"], wanted, rtol=1e-5)
     with pytest.raises(ShapeError, match=r"expected uint8 \[B, 3, 4, 4\]"):
         model.predict(x[:, :, :2].numpy())
+    same = model.predict(part.inputs().numpy())
+    np.testing.assert_allclose(same["probability of dog"], wanted, rtol=1e-5)
+    for otherwise in (x / 255, x.float(), (x.double() * 9 - 100).numpy()):
+        with pytest.raises(DataError, match=r"takes pixels .* from -5 to 122; give them as uint8"):
+            model.predict(otherwise)
 
 
 def test_a_model_that_does_not_say_how_it_is_used_asks_for_it(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def predictions(
             stand in any order, further ones are not looked at, and the target may be absent. A category that training did
             not show counts as none; a value missing where none was missing in training counts as the median, the mean date
             or no category; both are remarked. For images, uint8 ``[B, C, H, W]`` (or ``[B, H, W]`` with one channel). Else
-            tensors as the network takes them.
+            tensors as the network takes them: of images scaled as in training.
         lam: member of a family; by default the one that ``use`` names.
         n_samples: draws of a family's weights whose predictions are averaged; 0 takes the mean weights.
         level: probability of the intervals of a regression, in (0, 1).
@@ -99,7 +99,7 @@ def predictions(
 
     Raises:
         ConfigError: λ is missing or outside the range, given for a single network, or an option is out of range.
-        DataError: a column is missing, or a cell cannot be read.
+        DataError: a column is missing, a cell cannot be read, or images are scaled otherwise than in training.
         ShapeError: rows are not of the shape that the model takes.
     """
     from netdial.data._optional import require
@@ -222,13 +222,15 @@ def _inputs(use: Use, rows: Any) -> tuple[Tensor, tuple[str, ...], Any]:
         return encoded.x, encoded.remarks, getattr(rows, "index", None)
     try:
         found = rows if isinstance(rows, Tensor) else np.asarray(rows)
-        if use.pixels is None or found.dtype != (
-            torch.uint8 if isinstance(found, Tensor) else np.uint8
-        ):
-            return torch.as_tensor(found), (), None
+        x = torch.as_tensor(found)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"rows: {error}; give a tensor or an array of numbers") from None
-    return _images(use.pixels, found), (), None
+    if use.pixels is None:
+        return x, (), None
+    if x.dtype == torch.uint8:
+        return _images(use.pixels, found), (), None
+    use.pixels.check_scaled(x)
+    return x, (), None
 
 
 def _images(pixels: Pixels, rows: Tensor | np.ndarray[Any, Any]) -> Tensor:

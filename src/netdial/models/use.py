@@ -12,10 +12,10 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
 from netdial.channels.layers.pick import inputs_read
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, DataError
 from netdial.core.storage.boundary import validated
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.scale import TargetScale
@@ -60,6 +60,23 @@ class Pixels(_Value):
         if math.prod(self.image) != math.prod(self.inputs):
             raise ValueError("an image and an input differ in size")
         return self
+
+    def check_scaled(self, rows: Tensor) -> None:
+        """Refuses floating-point images that are plainly not scaled as the network takes them, such as those from 0 to 1.
+
+        Raises:
+            DataError: no number is negative where dark pixels are, or some are far beyond the brightest pixel.
+        """
+        if not rows.is_floating_point() or not rows.numel():
+            return
+        pairs = zip(self.shift, self.scale, strict=True)
+        ends = [(end - shift) * scale for shift, scale in pairs for end in (0, 255)]
+        low, high, least, most = min(ends), max(ends), float(rows.min()), float(rows.max())
+        if (least >= 0 > low and most > 0) or most > 2 * max(-low, high):
+            raise DataError(
+                f"images of {rows.dtype} from {least:g} to {most:g}: the network takes pixels of 0 to 255 as numbers from "
+                f"{low:.3g} to {high:.3g}; give them as uint8, as in training, or scaled like these"
+            )
 
 
 class ErrorLaw(_Value):
