@@ -252,6 +252,23 @@ def test_columns_that_a_network_does_not_read_may_be_absent(table: Path, tmp_pat
     assert "unread" not in model.use.compact()[KEY]["table"]
 
 
+def test_cells_of_a_table_as_a_tensor_are_told_of(tmp_path: Path) -> None:
+    source = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {"age": source.normal(45, 12, 60), "income": source.normal(4e4, 9e3, 60)}
+    )
+    frame["label"] = np.where(frame["income"] > 4e4, "yes", "no")
+    data = nd.load_data(frame, target="label")
+    family, about = trained(data)
+    nd.save(family, tmp_path / "f", data=data, about=about)
+    model = nd.load_model(tmp_path / "f")
+    model.predict(data.test.x, lam=0.1)
+    model.predict(30 * torch.eye(2), lam=0.1)
+    cells = torch.tensor(frame[["age", "income"]].to_numpy(), dtype=torch.float32)
+    with pytest.warns(UserWarning, match=r"'age' has values about 4.*give a data frame"):
+        model.predict(cells, lam=0.1)
+
+
 def test_images_are_read_as_in_training() -> None:
     x = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4).to(torch.uint8)
     part = nd.Dataset(

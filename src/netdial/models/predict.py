@@ -21,7 +21,7 @@ from netdial.core.noise import generator
 from netdial.core.outputs import ROWS, evaluating, in_usual_modes, without_gradients
 from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
-from netdial.models.use import ErrorLaw, Pixels, Use
+from netdial.models.use import ErrorLaw, Pixels, Use, tell_unscaled
 from netdial.task import Regression, Task
 from netdial.task.noise import UNKNOWN
 
@@ -225,6 +225,8 @@ def _inputs(use: Use, rows: Any) -> tuple[Tensor, tuple[str, ...], Any]:
         x = torch.as_tensor(found)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"rows: {error}; give a tensor or an array of numbers") from None
+    if use.table is not None:
+        tell_unscaled(use.table, x)
     if use.pixels is None:
         return x, (), None
     if x.dtype == torch.uint8:

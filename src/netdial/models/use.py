@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from netdial.channels.layers.pick import inputs_read
-from netdial.core.errors import ConfigError, DataError
+from netdial.core.errors import ConfigError, DataError, warn
 from netdial.core.storage.boundary import validated
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.scale import TargetScale
@@ -28,6 +28,12 @@ from netdial.task.noise import LEVELS, half_width
 
 KEY = "use"
 """Key of the plain values beside a model under which its use is kept."""
+
+_FAR = 20.0
+"""Standard deviations from the mean at which the middle of a column hardly ever is."""
+
+_LOOKED_AT = 1000
+"""Rows of a tensor that are looked at for how it is scaled."""
 
 _DIGITS = 6
 """Digits behind the first of numbers that scale inputs, in ``Use.compact``."""
@@ -199,6 +205,24 @@ class Use(_Value):
     def to_json(self) -> dict[str, Any]:
         """Returns plain JSON values, under the key by which ``read_use`` finds them."""
         return {KEY: self.model_dump(mode="json")}
+
+
+def tell_unscaled(table: TableSchema, x: Tensor) -> None:
+    """Warns of inputs ``[B, D]`` given as tensors that look like the cells of a table and not like what the network takes."""
+    names = table.names
+    if x.ndim != 2 or x.shape[1] != len(names) or not len(x):
+        return
+    middle = dict(zip(names, x[:_LOOKED_AT].double().median(dim=0).values.tolist(), strict=True))
+    numbers = [column for column in table.inputs if column.kind == "number"]
+    off = [c for c in numbers if not abs(middle[c.column] - c.mean) < _FAR * c.std]
+    raw = [c for c in numbers if abs(middle[c.column]) > _FAR]
+    if raw and not off:
+        one = raw[0]
+        warn(
+            f"tensors are taken as the network takes them, and {one.column!r} has values about {middle[one.column]:.4g}, as in "
+            f"the table, where it has mean {one.mean:.4g} and standard deviation {one.std:.4g}; give a data frame, whose "
+            "columns are read and scaled as in training"
+        )
 
 
 def use_of(
