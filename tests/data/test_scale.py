@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,3 +89,30 @@ def test_a_constant_column_stays_constant_in_any_unit() -> None:
 def test_a_target_too_large_to_be_squared_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'y'.*e\+20\d.*unit"):
         nd.load_data(table(tmp_path / "a.csv", 1, 1e200), target="y")
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array, list, tuple])
+def test_units_are_numbers_whatever_they_were_held_in(make: Any, tmp_path: Path) -> None:
+    scale = TargetScale(["a", "b"], make([1.0, 2.0]), make([0.5, 4.0]))  # type: ignore[arg-type]
+    assert scale == TargetScale(("a", "b"), (1.0, 2.0), (0.5, 4.0))
+    task = Regression(scale=scale)
+    family = nd.Family(
+        nd.build("linear", input_shape=(3,), n_outputs=2), nd.FamilyConfig(task=task)
+    )
+    nd.save(family, tmp_path / "f.safetensors")
+    net = nd.build("linear", input_shape=(3,), n_outputs=2)
+    assert nd.load_model(tmp_path / "f.safetensors", net).task == task
+
+
+@pytest.mark.parametrize(
+    ("names", "mean", "std", "told"),
+    [
+        ("price", (1.0,), (2.0,), r"names='price'; .*\('price',\)"),
+        (("price",), 1.0, (2.0,), "mean=1.0; expected one number for each target"),
+        (("price",), (1.0,), ("x",), "std=.*expected one number"),
+        (("price",), (float("nan"),), (2.0,), "expected finite numbers"),
+    ],
+)
+def test_what_is_no_unit_is_refused(names: Any, mean: Any, std: Any, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        TargetScale(names, mean, std)

@@ -5,6 +5,7 @@ Columns have mean 0 and standard deviation 1 there, and go through the same affi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,11 @@ class TargetScale:
 
     Args:
         names: Names of the targets.
-        mean: Their means over the training part.
+        mean: Their means over the training part; sequences, arrays and tensors become tuples.
         std: Their standard deviations there, positive.
+
+    Raises:
+        DataError: they are not one of each for every target, or no finite numbers.
     """
 
     names: tuple[str, ...]
@@ -30,7 +34,15 @@ class TargetScale:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Refuses lists of different lengths and standard deviations that are not positive."""
+        """Makes tuples; refuses lists of different lengths, and numbers that are no scale."""
+        names: Any = self.names
+        if isinstance(names, str):
+            raise DataError(
+                f"target scale: names={names!r}; expected one for each target: ({names!r},)"
+            )
+        object.__setattr__(self, "names", tuple(names))
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         if not len(self.names) == len(self.mean) == len(self.std):
             raise DataError(
                 f"target scale: {len(self.names)} names, {len(self.mean)} means and {len(self.std)} standard deviations; "
@@ -56,6 +68,23 @@ class TargetScale:
     def is_same_as(self, other: TargetScale) -> bool:
         """Returns whether a standardised value means the same by both, whatever the targets are called."""
         return (self.mean, self.std) == (other.mean, other.std)
+
+
+def _numbers(name: str, values: Any) -> tuple[float, ...]:
+    """Returns one number for each target.
+
+    Raises:
+        DataError: they are none, or not finite.
+    """
+    try:
+        found = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"target scale: {name}={values!r}; expected one number for each target, such as (10.0,)"
+        ) from None
+    if not all(map(math.isfinite, found)):
+        raise DataError(f"target scale: {name}={found}; expected finite numbers")
+    return found
 
 
 def standardise(values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
