@@ -407,6 +407,13 @@ def many(self: Any, x: Tensor) -> Tensor:
     return x if x.size(0) < 9 else -x
 
 
+def rounded(self: Any, x: Tensor) -> Tensor:
+    *_, width = x.shape
+    if int(0.5 * x.abs().sum() * width) > 3:  # a number that is no whole one on the way
+        return x
+    return -x
+
+
 def in_less_exact_numbers(self: Any, x: Tensor) -> Tensor:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = x @ x.t()
@@ -420,6 +427,7 @@ def in_less_exact_numbers(self: Any, x: Tensor) -> Tensor:
             values,
             r"the code goes by numbers that its layers make, that are drawn or that are measured \(test_exported.py:\d+\)",
         ),
+        (rounded, "the code goes by numbers that its layers make, that are drawn or that are"),
         (counted, "the code asks for the size of the batch as a number"),
         (many, "the code asks for the size of the batch, and its answer holds for 2 to 8 inputs"),
         (in_less_exact_numbers, "a part of it runs under autocast or the like"),

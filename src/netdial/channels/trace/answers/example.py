@@ -108,7 +108,7 @@ def settle_checks(
         layers: those that its operations stand for, by number.
     """
     for symbol, sizes in program.range_constraints.items():
-        is_batch = not symbol_is_type(symbol, SymT.UNBACKED_INT)
+        is_batch = symbol_is_type(symbol, SymT.SIZE)
         if is_batch and (sizes.lower > 2 or sizes.upper < 2**31):
             raise TraceError(
                 f"the code asks for the size of the batch, and its answer holds for {sizes.lower} to {sizes.upper} inputs"
