@@ -588,3 +588,27 @@ def test_a_batch_of_one_may_lose_its_dimension_and_get_it_back(back: Any) -> Non
     assert graph.widths == {"a": 6}
     for size in (1, 3):
         assert same_outputs(evaluated(net, x[:size]), evaluated(graph.traced, x[:size]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_part_where_autocast_is_off_is_followed_where_code_asks_for_shapes(
+    gradients: bool,
+) -> None:
+    class Off(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            *_, width = x.shape
+            with torch.autocast("cpu", enabled=False):
+                h = torch.relu(self.a(x)) / width
+            found: Tensor = self.b(h)
+            return found
+
+    net, x = Off(), torch.randn(5, 4)
+    graph = Graph.of(copy.deepcopy(net), x)
+    assert is_exported(graph.traced)
+    assert graph.widths == {"a": 6}
+    assert same_outputs(evaluated(net, x), evaluated(graph.traced, x))

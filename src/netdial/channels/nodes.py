@@ -83,6 +83,13 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
+def line_of(stack: str | None) -> str | None:
+    """Returns the innermost line of a stack that belongs neither to torch nor to netdial."""
+    found = re.findall(r'File "([^"\n]+)", line (\d+)', stack or "")
+    theirs = [place for place in found if not place[0].startswith(OWN)]
+    return 'File "{}", line {}'.format(*theirs[-1]) if theirs else None
+
+
 def is_even(lines: Tensor) -> bool:
     """Returns whether every row of ``[C, *]`` holds one number, up to rounding."""
     limit = 1e-12 if lines.dtype == torch.float64 else 1e-6

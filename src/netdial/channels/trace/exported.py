@@ -13,7 +13,6 @@ that of the way which the example takes. Code that asks for the size of the batc
 from __future__ import annotations
 
 import operator
-import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
@@ -25,7 +24,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
-from netdial.channels.nodes import OWN, WITHOUT_GRADIENTS, place
+from netdial.channels.nodes import WITHOUT_GRADIENTS, line_of, place
 from netdial.channels.trace.answers.draws import DRAWS, drawn
 from netdial.channels.trace.answers.example import (
     ASKS_NUMBERS,
@@ -54,6 +53,7 @@ from netdial.core.errors import TraceError
 from netdial.core.outputs import contents_kept, numbers
 
 wrap_with_set_grad_enabled = torch.ops.higher_order.wrap_with_set_grad_enabled
+wrap_with_autocast = torch.ops.higher_order.wrap_with_autocast
 _INSIDE = "net"
 """Where the network lies in what is exported; the names of its parts begin with it."""
 
@@ -216,7 +216,9 @@ class _Raising:
     def _block(self, node: fx.Node, holder: nn.Module) -> None:
         """Notes a part of the graph that runs under a setting of torch; that of gradients can be followed."""
         part: Any = getattr(holder, str(node.target))
-        if not all(user.target is wrap_with_set_grad_enabled for user in node.users):
+        if not all(
+            user.target is wrap_with_set_grad_enabled or _is_off(user) for user in node.users
+        ):
             raise Aside(node, self._line_inside(part))
         self.values[node] = part
 
@@ -239,7 +241,7 @@ class _Raising:
     def _line_inside(self, part: Any) -> str:
         """Returns where the first operation of a part of the graph comes from, for messages; empty if that is not known."""
         for found in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
-            found.stack_trace = _user_line(found.stack_trace)
+            found.stack_trace = line_of(found.stack_trace)
             if found.op == "call_function" and found.stack_trace:
                 return f", at {place(found)}"
         return ""
@@ -270,6 +272,8 @@ class _Raising:
             self.values[node] = self._layer_call(self.calls[args[1]], args[0])
         elif node.target is wrap_with_set_grad_enabled:
             self.values[node] = self._inside(*args)
+        elif node.target is wrap_with_autocast:
+            self.values[node] = self._inside(self.gradients, *args[4:])
         elif node.target is operator.getitem and isinstance(args[0], list):
             self.values[node] = args[0][args[1]]  # a part of what a layer makes
         elif isinstance(node.target, torch._ops.OpOverload):
@@ -277,7 +281,7 @@ class _Raising:
         else:
             self.values[node] = self.graph.create_node(node.op, node.target, args, kwargs)
         for made in takewhile(lambda made: made is not last, reversed(self.graph.nodes)):
-            made.stack_trace = made.stack_trace or _user_line(node.stack_trace)
+            made.stack_trace = made.stack_trace or line_of(node.stack_trace)
             made.meta.setdefault(WITHOUT_GRADIENTS, not self.gradients)
 
     def _operation(
@@ -326,6 +330,11 @@ class _Raising:
         return made, replaced
 
 
+def _is_off(node: fx.Node) -> bool:
+    """Whether a node runs a part of the graph where ``autocast`` is switched off."""
+    return node.target is wrap_with_autocast and not node.args[2]
+
+
 def _own_name(name: str) -> str:
     """Returns a name in what is exported as it is in the network."""
     return name.removeprefix(_INSIDE).removeprefix(".")
@@ -338,10 +347,3 @@ def _has(net: nn.Module, name: str) -> bool:
         return isinstance(getattr(net.get_submodule(owner), last, None), Tensor)
     except AttributeError:
         return False
-
-
-def _user_line(stack: str | None) -> str | None:
-    """Returns the innermost line of a stack that belongs neither to torch nor to netdial."""
-    found = re.findall(r'File "([^"\n]+)", line (\d+)', stack or "")
-    theirs = [place for place in found if not place[0].startswith(OWN)]
-    return 'File "{}", line {}'.format(*theirs[-1]) if theirs else None
