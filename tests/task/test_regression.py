@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -627,3 +628,13 @@ def test_parts_that_were_standardised_each_by_itself_are_scored_in_the_units_of_
     )
     assert second == pytest.approx(first, rel=1e-4)
     assert first["rmse"] == pytest.approx(10, rel=0.15)
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array, list, tuple])
+def test_variances_are_numbers_whatever_they_were_held_in(make: Any) -> None:
+    held: Any = make([0.25, 4.0])
+    task = Regression(noise_var=held, train_var=held)
+    assert task == Regression(noise_var=(0.25, 4.0), train_var=(0.25, 4.0))
+    assert json.loads(json.dumps(task.settings()))["noise_var"] == [0.25, 4.0]
+    with pytest.raises(ConfigError, match=r"noise_var=0.1; expected a variance for each target"):
+        Regression(noise_var=0.1)  # type: ignore[arg-type]

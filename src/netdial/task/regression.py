@@ -131,7 +131,9 @@ class Regression(Task):
     }
 
     def __post_init__(self) -> None:
-        """Refuses variances of training that are none."""
+        """Makes tuples of variances; refuses those of training that are none."""
+        for name in ("noise_var", "error_var", "train_var"):
+            object.__setattr__(self, name, _row(name, getattr(self, name)))
         if not all(0 < var < math.inf for var in self.train_var):
             raise ConfigError(f"train_var={self.train_var}; expected positive noise variances")
 
@@ -312,3 +314,19 @@ class Regression(Task):
         shape, rate = a + count / 2, b + sums.double() / 2
         constant = math.lgamma(a) - a * math.log(b) - math.lgamma(shape) + count * HALF_LOG_2PI
         return float((constant + shape * rate.log()).sum()), 0.5 * shape / rate
+
+
+def _row(name: str, values: Any) -> Any:
+    """Returns variances given as a sequence, an array or a tensor as a tuple, which files can hold.
+
+    Raises:
+        ConfigError: they are no numbers.
+    """
+    if type(values) is tuple and all(type(value) in (float, tuple) for value in values):
+        return values
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"{name}={values!r}; expected a variance for each target, such as (0.1,)"
+        ) from None
