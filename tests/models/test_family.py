@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from netdial.family import Family, FamilyConfig
 from netdial.models.family import load_family, mismatch, read_family, save_family
 from netdial.models.member import save_member
 from netdial.nets import build
+from netdial.task import Classification
 
 DESCRIBED = {"net": {"spec": "mlp:4", "input_shape": [3], "n_outputs": 2}}
 
@@ -249,3 +251,14 @@ def test_meta_that_json_cannot_hold_is_refused(tmp_path: Path, meta: dict[str, A
     with pytest.raises(ConfigError, match=r"meta: .*use finite numbers"):
         save_family(Family(mlp()), tmp_path / "f", meta)
     assert not (tmp_path / "f").exists()
+
+
+def test_a_task_that_no_file_can_hold_is_refused_before_one_is_written(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Tempered(Classification):
+        temperature: Any = None
+
+    family = Family(nn.Linear(3, 2), FamilyConfig(task=Tempered(torch.tensor(2.0))))
+    with pytest.raises(ConfigError, match=r"settings: .*Tensor"):
+        save_family(family, tmp_path / "f.safetensors")
+    assert not (tmp_path / "f.safetensors").exists()

@@ -60,7 +60,7 @@ def save_family(family: Family, path: str | Path, meta: Mapping[str, Any] | None
     varying = set(family.statistics.names)
     constants = {n: buffer for n, buffer in family.net.named_buffers() if n not in varying}
     tree: dict[str, Any] = {
-        "config": _plain(family.config),
+        "config": check_meta(_plain(family.config), "settings"),
         "net": shapes_of(family.net),
         "layers": layers_of(family.net),
         "constants": constants,
