@@ -295,3 +295,20 @@ def test_a_part_that_gives_several_tensors_keeps_whole_what_it_reads() -> None:
     torch.testing.assert_close(graph.traced(x), wanted)
     graph.traced.train()(x)
     assert graph.traced.get_submodule("counted").calls == 1
+
+
+@pytest.mark.slow
+def test_what_is_asked_of_gradients_sets_no_weights() -> None:
+    class Asks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(4, 5), nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            *_, width = x.shape
+            for weight in self.one.parameters():
+                weight.requires_grad = True
+            found: Tensor = self.two(torch.relu(self.one(x))) / width
+            return found
+
+    assert Graph.of(Asks(), X).widths == {"one": 5}

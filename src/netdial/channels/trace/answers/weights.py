@@ -44,9 +44,8 @@ class WeightsRecorded(TorchFunctionMode):
     ) -> Any:
         """Returns what a function of torch gives; a proxy, if it is a tensor made of parameters."""
         given = tree_leaves((args, kwargs or {}))
-        named = func.__name__ in (_GETTER, _SETTER)
-        name = func.__self__.__name__ if named else func.__name__
-        if func.__name__ == _SETTER and name == "data" and id(args[0]) in self._names:
+        kind, name = _named(func)
+        if kind == _SETTER and name == "data" and id(args[0]) in self._names:
             self.set.add(self._names[id(args[0])])
             return None
         own = any(id(part) in self._names for part in given if isinstance(part, Tensor))
@@ -57,7 +56,7 @@ class WeightsRecorded(TorchFunctionMode):
             if not any(isinstance(part, Tensor) for part in tree_leaves(found)):
                 return found  # a shape, a type or a number
         args, kwargs = tree_map(self._stands, (args, kwargs or {}))
-        if func.__name__ == _GETTER:
+        if kind == _GETTER:
             return getattr(args[0], name)
         if is_tensor_method_or_property(func):
             return getattr(self._proxy(args[0]), name)(*args[1:], **kwargs)
@@ -73,6 +72,14 @@ class WeightsRecorded(TorchFunctionMode):
         held = self._held().get(self._names.get(id(part), ""))
         node: Any = held or self._tracer.create_arg(part)
         return self._tracer.proxy(node)
+
+
+def _named(func: Any) -> tuple[str, str]:
+    """Returns whether a function gets or sets an attribute of a tensor, empty for others, and the name of what it is about."""
+    name = getattr(func, "__name__", "")
+    if name in (_GETTER, _SETTER):
+        return name, getattr(func.__self__, "__name__", "")
+    return "", name
 
 
 class WritesSeen(TorchFunctionMode):
@@ -91,9 +98,11 @@ class WritesSeen(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Returns what a function of torch gives."""
-        name = func.__name__
-        if name == _SETTER or (name.endswith("_") and not name.endswith(("__", "requires_grad_"))):
-            written = {memory(part) for part in tree_leaves(args[:1]) if isinstance(part, Tensor)}
+        kind, name = _named(func)
+        in_place = name.endswith("_") and not name.endswith(("__", "requires_grad_"))
+        if in_place or (kind, name) == (_SETTER, "data"):
+            given = [part for part in tree_leaves(args[:1]) if isinstance(part, Tensor)]
+            written = {memory(part) for part in given if part.numel()}
             held = self._net.named_parameters()
             self.names |= {name for name, p in held if not is_lazy(p) and memory(p) in written}
         return func(*args, **(kwargs or {}))
