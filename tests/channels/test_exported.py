@@ -427,7 +427,6 @@ def in_less_exact_numbers(self: Any, x: Tensor) -> Tensor:
             values,
             r"the code goes by numbers that its layers make, that are drawn or that are measured \(test_exported.py:\d+\)",
         ),
-        (rounded, "the code goes by numbers that its layers make, that are drawn or that are"),
         (counted, "the code asks for the size of the batch as a number"),
         (many, "the code asks for the size of the batch, and its answer holds for 2 to 8 inputs"),
         (in_less_exact_numbers, "a part of it runs under autocast or the like"),
@@ -448,6 +447,14 @@ def test_what_neither_can_trace_is_refused_in_one_message(
     assert "len" not in globals()
     assert [module.training for module in net.modules()] == training
     assert net.one(X).shape == (3, 6), "layers are themselves again"
+
+
+@pytest.mark.parametrize("weights", [1, 2, 3])
+def test_a_number_that_is_no_whole_one_on_the_way_is_no_size_of_the_batch(weights: int) -> None:
+    torch.manual_seed(weights)
+    with pytest.raises(TraceError, match=r"torch.export cannot follow it either") as found:
+        Graph.of(Net(rounded), X)
+    assert "its answer holds for" not in str(found.value)
 
 
 @pytest.mark.parametrize("size", [1, 4])
