@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import signal
 import subprocess
@@ -414,3 +415,24 @@ def test_weights_are_those_of_the_best_epoch_since_a_channel_went(
         found = float(nn.functional.cross_entropy(shrunk.net(x[60:]), y[60:]))
     assert found == pytest.approx(wanted, rel=1e-5)
     assert min(losses) < min(losses[last:]) < 0.97 * losses[-1]
+
+
+class GhostBatches(nn.Module):
+    """Normalises the parts of a batch one by one, as TabNet does."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.norm = size, nn.BatchNorm1d(24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.chunk(math.ceil(x.shape[0] / self.size))
+        return torch.cat([self.norm(part) for part in parts])
+
+
+def test_a_network_that_trains_by_parts_of_a_batch_is_refused_where_there_are_several() -> None:
+    source = torch.Generator().manual_seed(0)
+    data = torch.randn(96, 8, generator=source), torch.arange(96) % 3
+    net = nn.Sequential(nn.Linear(8, 24), GhostBatches(16), nn.ReLU(), nn.Linear(24, 3))
+    assert shrink(net, data, epochs=1, batch_size=16).net
+    with pytest.raises(TraceError, match=r"on a batch of 32.* lower batch_size"):
+        shrink(net, data, epochs=1, batch_size=32)

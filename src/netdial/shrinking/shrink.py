@@ -20,10 +20,12 @@ from netdial.channels.graph import Graph, as_example
 from netdial.channels.layers.insertion import insert_switches, sums_ahead, without_switch
 from netdial.channels.layers.pick import insert_picks
 from netdial.channels.sizes import strip, total
-from netdial.channels.trace.trace import trace
+from netdial.channels.trace.lower import lower
+from netdial.channels.trace.trace import is_exported, trace
+from netdial.channels.trace.training import check_training
 from netdial.core.arguments import checked
 from netdial.core.cutting import carry_cut, note_cut
-from netdial.core.errors import ConfigError, NonFiniteError
+from netdial.core.errors import ConfigError, NonFiniteError, TraceError
 from netdial.core.layout import unsaved
 from netdial.core.noise import generator
 from netdial.core.outputs import evaluated, in_usual_modes
@@ -153,7 +155,8 @@ def shrink(
     check_columns(columns_of(data), valid, "validation part")
     held = hold(data)
     kind, net = asked(net, held, kind, loss), suited(net, held)
-    graph = prepare(net, example_of(admit_training(net, held, kind)[0]), config)
+    part = admit_training(net, held, kind)[0]
+    graph = prepare(net, example_of(part), config, batch_of(part, config))
     return run(graph, held, valid, kind=kind, config=config, report=report)
 
 
@@ -164,8 +167,29 @@ def example_of(data: Dataset | Loader) -> Tensor:
     return as_example(data.first().x)
 
 
-def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
-    """Returns a copy of a network with switches, as a graph of what can be cut."""
+def batch_of(data: Dataset | Loader, config: ShrinkConfig) -> Tensor:
+    """Returns the inputs of a batch as large as those of training."""
+    if isinstance(data, Dataset):
+        size = with_lengths(config, data).known_batch_size
+        return data.inputs(torch.arange(min(size, len(data))))
+    return data.first().x
+
+
+def prepare(
+    net: nn.Module, example: Tensor, config: ShrinkConfig, batch: Tensor | None = None
+) -> Graph:
+    """Returns a copy of a network with switches, as a graph of what can be cut.
+
+    Args:
+        net: the network.
+        example: two inputs, or more.
+        config: settings.
+        batch: inputs of a batch as large as those of training, on which the graph has to train as the network does.
+
+    Raises:
+        ConfigError: it has no layer that can shrink.
+        TraceError: it cannot be traced, or trains otherwise on such a batch.
+    """
     check_initialised(net)
     net = with_plain_weights(net)
     for layer in net.modules():
@@ -178,6 +202,8 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
     if config.precision == "64-true":
         net, example = net.double(), as_double(example)
     traced = trace(net, example)
+    if batch is not None and is_exported(traced):
+        _check_batch(net, traced, example, batch)
     note_built(net, traced)
     carry_cut(net, traced)
     source = generator(config.seed, "switches")
@@ -196,6 +222,17 @@ def prepare(net: nn.Module, example: Tensor, config: ShrinkConfig) -> Graph:
         reasons = "; ".join(f"{leaf} {why}" for leaf, why in kept.items())
         raise ConfigError(f"the network has no layer that can shrink: {reasons}")
     return replace(graph, kept=kept)
+
+
+def _check_batch(net: nn.Module, traced: fx.GraphModule, example: Tensor, batch: Tensor) -> None:
+    """Refuses a graph, taken on a few inputs, that trains otherwise than its network on a batch, as by parts of the batch."""
+    try:
+        check_training(lower(net), traced, (batch.to(example),))
+    except TraceError as error:
+        raise TraceError(
+            f"network {type(net).__name__}: its graph, taken on {len(example)} inputs, trains otherwise than the network on a "
+            f"batch of {len(batch)}; make what is done in training independent of the size of the batch, or lower batch_size"
+        ) from error
 
 
 def run(
