@@ -59,10 +59,12 @@ def complex_leaves(net: nn.Module) -> list[str]:
     return [name for name, p in net.named_parameters() if p.is_complex()]
 
 
+@pytest.mark.slow
 def test_channels_of_complex_weights_go_with_the_others() -> None:
     assert Graph.of(Operator(), X[:2]).widths == {"into": 8, "a": 8, "b": 8, "mid": 16}
 
 
+@pytest.mark.slow
 def test_a_fourier_operator_shrinks_is_saved_and_loaded(tmp_path: Path) -> None:
     shrunk = nd.shrink(Operator(), DATA, size="500 params", epochs=3, batch_size=8, loss=F.mse_loss)
     assert sum(shrunk.widths.values()) < 40
@@ -81,6 +83,7 @@ def frozen() -> Operator:
     return net
 
 
+@pytest.mark.slow
 def test_frozen_complex_weights_stay_complex_in_slim_and_in_files(tmp_path: Path) -> None:
     pruned = nd.slim(frozen(), share=0.25, example=X)
     assert len(complex_leaves(pruned.net)) == 2

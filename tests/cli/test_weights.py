@@ -44,6 +44,7 @@ def test_weights_by_name_and_by_column(table: Path, capsys: pytest.CaptureFixtur
                  "--class-weight", "balanced", "--name", "s"]) == 0  # fmt: skip
 
 
+@pytest.mark.slow
 def test_rows_of_weight_0_change_nothing(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Mirrored training rows leave means and standard deviations of the inputs as they are."""
     frame = pd.read_csv(table).assign(w=1.0, part=["train"] * 40 + ["valid"] * 10 + ["test"] * 10)

@@ -429,6 +429,7 @@ class GhostBatches(nn.Module):
         return torch.cat([self.norm(part) for part in parts])
 
 
+@pytest.mark.slow
 def test_a_network_that_trains_by_parts_of_a_batch_is_refused_where_there_are_several() -> None:
     source = torch.Generator().manual_seed(0)
     data = torch.randn(96, 8, generator=source), torch.arange(96) % 3
