@@ -176,18 +176,6 @@ def put_packed(traced: fx.GraphModule) -> None:
             traced.set_submodule(str(node.target), made)
 
 
-__all__ = [
-    "PACKABLE",
-    "PackedLayer",
-    "Padded",
-    "pack",
-    "pad",
-    "put_packed",
-    "recurred",
-    "run_packed",
-]
-
-
 @contextmanager
 def packing_padded(net: nn.Module) -> Iterator[None]:
     """Lets packed sequences be padded ones and their lengths, wherever code of the network packs them."""
@@ -208,3 +196,16 @@ def packing_padded(net: nn.Module) -> Iterator[None]:
     finally:
         for names, name, value in before:
             names[name] = value
+
+
+__all__ = [
+    "PACKABLE",
+    "PackedLayer",
+    "Padded",
+    "pack",
+    "packing_padded",
+    "pad",
+    "put_packed",
+    "recurred",
+    "run_packed",
+]
