@@ -118,6 +118,7 @@ def test_training_is_as_long_as_the_rows_need(
     assert (config.known_epochs, config.known_batch_size) == (epochs, batch_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("train", "as_loader"), [(nd.fit, False), (nd.shrink, True)], ids=["fit rows", "shrink loader"]
 )

@@ -196,6 +196,7 @@ def test_a_table_in_its_own_units(tmp_path: Path) -> None:
     assert 0.80 <= inside <= 0.97, inside
 
 
+@pytest.mark.slow
 @right
 def test_a_member_whose_weights_changed_has_the_intervals_of_its_own_errors_or_none() -> None:
     """A linear member that lost its largest weights has errors far above those of its family: intervals of the family would

@@ -140,6 +140,7 @@ def test_frequencies_that_make_a_signal_stay_and_what_is_before_them_goes() -> N
     assert "counts frequencies" in graph.kept["mid.weight"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "run", [products, *(pytest.param(run, marks=pytest.mark.slow) for run in (losses, spectra))]
 )

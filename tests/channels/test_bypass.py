@@ -188,6 +188,7 @@ def test_a_file_brings_it_back(tmp_path: Path) -> None:
     assert Graph.of(loaded, graph.example).widths == graph.widths
 
 
+@pytest.mark.slow
 def test_a_shift_is_cut_with_its_channels() -> None:
     graph = dying("stage1.1")
     graph, _ = bypass(graph)
@@ -205,6 +206,7 @@ def test_a_shift_is_cut_with_its_channels() -> None:
     torch.testing.assert_close(run(graph.traced, graph.example), before, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_group_is_named_anew_when_its_first_layer_goes() -> None:
     graph = prepared(resnet(), inputs(3, 3, 8, 8), "stage2_0_conv2", streams=True)
     wanted = run(graph.traced, graph.example)

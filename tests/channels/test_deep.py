@@ -86,6 +86,7 @@ def test_the_bound_follows_what_the_network_loses_itself() -> None:
     assert default_tolerance([torch.float32], 1e-4) > 5e-4
 
 
+@pytest.mark.slow
 def test_the_tolerance_that_the_message_speaks_of_is_there(
     switched: Shrunk, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ SOME, OTHERS = (2, 8), (1, 3, 4, 5, 7, 9, 12, 13, 14, 15, 16, 27, 30)
 """Networks of every kind, and further ones."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "which", [*SOME, *(pytest.param(n, marks=pytest.mark.slow) for n in OTHERS)]
 )
@@ -257,6 +258,7 @@ def test_only_export_can_trace_these_and_cuts_are_exact(name: str) -> None:
         assert graph.traced(numbers(rows, *shape).double()).shape == (rows, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["vectors", *(pytest.param(n, marks=pytest.mark.slow) for n in ONLY if n != "vectors")],

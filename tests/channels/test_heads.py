@@ -97,6 +97,7 @@ def test_rounds_go_on_where_one_head_is_left() -> None:
     assert [row.after for row in done[-1].trained.rows] == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["reshape", pytest.param("chunk", marks=pytest.mark.slow), "apart"])
 def test_whole_heads_fade_while_a_network_trains(how: str) -> None:
     torch.manual_seed(0)

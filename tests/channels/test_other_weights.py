@@ -33,6 +33,7 @@ class Low(nn.Module):
         return made + self.base(x) if self.again else made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", [False, True])
 @pytest.mark.parametrize("again", [False, True])
 def test_computed_weights_are_followed(asks: bool, again: bool) -> None:

@@ -41,6 +41,7 @@ def test_a_table_is_measured_written_and_told(capsys: pytest.CaptureFixture[str]
     assert "relu32" in text and "median error" in text and "t.json" in text
 
 
+@pytest.mark.slow
 def test_a_search_refuses_a_table_that_does_not_hold(capsys: pytest.CaptureFixture[str]) -> None:
     said(capsys, "latency", "wine", *SPACE, "--batch-size", "2", "--json")
     search = ["search", "wine", *SPACE, "--quiet", "--latency-table", "mlp-latency.json"]

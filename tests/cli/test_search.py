@@ -231,6 +231,7 @@ def timed(space: SearchSpace) -> LatencyLookup:
     return LatencyLookup(space.fingerprint, Machine.here(), 1, rows, agreement=fits)
 
 
+@pytest.mark.slow
 def test_a_limit_of_latency_is_kept_when_it_is_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,6 +42,7 @@ def test_a_run_shrinks_and_says_what_is_left(call: Call) -> None:
     assert run.report_path.exists()
 
 
+@pytest.mark.slow
 def test_double_precision(call: Call) -> None:
     """What is left is evaluated, measured, saved and exported in the type that it was trained in."""
     said = call(
@@ -113,6 +114,7 @@ def test_commands_on_families_refuse_a_shrunken_network(call: Call) -> None:
     assert "a" in call("list").out
 
 
+@pytest.mark.slow
 def test_the_network_that_is_left_is_exported(call: Call) -> None:
     assert call("shrink", "wine", *SMALL, "--name", "a").code == 0
     x = torch.randn(3, 13)

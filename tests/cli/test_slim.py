@@ -97,6 +97,7 @@ def test_a_target_by_rounds_and_by_the_clock_as_json(call: Call, copy: Path) -> 
     assert "round 1" in Path(answer["report"]).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_several_sizes_are_files_and_prunings_of_their_own(call: Call, copy: Path) -> None:
     said = call(
         "slim", "wine", "--lam", "0.1", "--size", "70 params, 105 params", "--epochs", "1",
@@ -246,6 +247,7 @@ def test_points_have_no_density_and_linear_networks_no_channels(call: Call) -> N
     assert (said.code, "a point posterior has none" in said.line) == (2, True)
 
 
+@pytest.mark.slow
 def test_inputs_that_go_are_told_by_their_names(call: Call, copy: Path) -> None:
     args = (
         "slim",
@@ -277,6 +279,7 @@ def test_inputs_that_go_are_told_by_their_names(call: Call, copy: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_second_network_does_not_replace_the_first(call: Call, copy: Path) -> None:
     """The file of one share was overwritten by that of another one."""
     assert call("slim", "wine", "--lam", "0.1", "--share", "0.5").code == 0

@@ -68,6 +68,7 @@ def test_rows_of_weight_0_change_nothing(table: Path, capsys: pytest.CaptureFixt
     assert _numbers(found[1]) == pytest.approx(_numbers(found[0]), rel=1e-9, nan_ok=True)
 
 
+@pytest.mark.slow
 def test_usual_batch_sizes_count_rows_that_weigh(
     table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,6 +85,7 @@ def rows() -> Any:
     return (x[:60], y[:60]), (x[60:], y[60:])
 
 
+@pytest.mark.slow
 @may_be_useless
 def test_buffers_of_all_kinds_are_in_the_file(tmp_path: Path) -> None:
     torch.manual_seed(0)

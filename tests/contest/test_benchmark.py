@@ -193,6 +193,7 @@ def test_a_price_is_shown_in_its_own_units(
     assert "nll" not in shown, "a likelihood under a noise that nobody estimated"
 
 
+@pytest.mark.slow
 def test_a_frame_is_compared_as_the_file_of_it(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")

@@ -81,6 +81,7 @@ def test_iwae_is_exact_for_exact_posteriors(linear: Linear) -> None:
     assert found.error < 1e-9
 
 
+@pytest.mark.slow
 def test_iwae_lies_between_elbo_and_evidence_and_tightens_with_draws(linear: Linear) -> None:
     exact = -linear.log_evidence() / 40 / math.log(2)
     mean, var = linear.posterior(1 / 4.0, 1.0)

@@ -36,6 +36,7 @@ def test_what_can_be_learned_is_told_in_fewer_bits_than_the_labels_alone_and_noi
     assert learned.model == 0
 
 
+@pytest.mark.slow
 @may_be_useless
 def test_three_codes_side_by_side_with_what_they_choose() -> None:
     train, valid = rows(300), rows(100)

@@ -69,6 +69,7 @@ def differ(one: nn.Module, other: nn.Module, kind: str) -> float:
     return float((found[0] - found[1]).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:save_pretrained")
 @pytest.mark.parametrize(
     "kind", [*(pytest.param(n, marks=pytest.mark.slow) for n in ("ViT", "Bert")), "ResNet"]

@@ -327,6 +327,7 @@ def test_numbers_that_a_weight_is_computed_from_are_not_pruned(
     assert torch.equal(nd.prune(family, 0.1, 0.0).export(0.1)(data[0]), family.export(0.1)(data[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
 @pytest.mark.parametrize(
     "make",

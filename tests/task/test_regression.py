@@ -379,6 +379,7 @@ def test_fit_learns_units_and_noise_from_what_it_is_given(family: Family) -> Non
     assert found.predictive["nll"] == pytest.approx(expected, abs=0.1)
 
 
+@pytest.mark.slow
 def test_intervals_cover_what_they_promise_in_the_units_of_the_data(family: Family) -> None:
     fresh = line(2000, 3)
     own = TargetScale(("pressure",), (100.0,), (20.0,)).restore(fresh.y.double())

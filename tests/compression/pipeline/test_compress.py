@@ -388,6 +388,7 @@ def test_a_search_on_other_rows_begins_anew(tmp_path: Path, other: dict[str, Any
         assert torch.equal(one, one_again)
 
 
+@pytest.mark.slow
 def test_the_network_given_stays_as_it_is(trained: nn.Module) -> None:
     net = trained.export(1e-3)
     before = {n: p.detach().clone() for n, p in net.named_parameters()}

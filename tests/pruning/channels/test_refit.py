@@ -96,6 +96,7 @@ class Stream(nn.Module):
         return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "shape"), [(Padded, (2, 8, 8)), (Stream, (3, 9))], ids=["padded", "stream"]
 )
