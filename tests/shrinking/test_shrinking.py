@@ -437,3 +437,26 @@ def test_a_network_that_trains_by_parts_of_a_batch_is_refused_where_there_are_se
     assert shrink(net, data, epochs=1, batch_size=16).net
     with pytest.raises(TraceError, match=r"on a batch of 32.* lower batch_size"):
         shrink(net, data, epochs=1, batch_size=32)
+
+
+class Words(nn.Module):
+    """Attention with dropout behind code that torch.fx cannot follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.out = nn.Embedding(20, 8), nn.Linear(8, 3)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] != 5:
+            raise ValueError("five words")
+        found: Tensor = self.out(self.layer(self.words(x)).mean(1))
+        return found
+
+
+@pytest.mark.slow
+def test_a_network_that_drops_numbers_trains_alike_on_batches_of_any_size() -> None:
+    source = torch.Generator().manual_seed(0)
+    data = torch.randint(20, (96, 5), generator=source), torch.arange(96) % 3
+    torch.manual_seed(0)
+    assert shrink(Words(), data, epochs=1, batch_size=32).net
