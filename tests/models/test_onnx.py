@@ -101,3 +101,24 @@ def test_what_cannot_be_written_is_named_in_a_line_without_colours(tmp_path: Pat
 def test_other_distances_are_refused_by_their_order(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"distances of order 3\.0"):
         write_program(Distances(3.0), tmp_path / "net.onnx", "onnx", torch.randn(2, 3))
+
+
+class OneWayOrAnother(nn.Module):
+    """Goes by how many numbers are positive, which no program can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.fc(x)
+        return 2 * y if (x > 0).sum().item() >= 1000 else y
+
+
+def test_torch_prints_nothing_of_a_network_that_it_cannot_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(TraceError, match="cannot be exported as torch-export, nothing was written"):
+        write_program(OneWayOrAnother(), tmp_path / "net.pt2", "torch-export", torch.randn(2, 4))
+    assert capsys.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())

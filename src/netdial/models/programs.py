@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from netdial.channels.trace.ready import DataDetached
+from netdial.channels.trace.ready import DataDetached, quiet
 from netdial.core.errors import ConfigError, ShapeError, TraceError, first_line, missing_extra
 from netdial.core.inputs import (
     OneTensor,
@@ -267,7 +267,9 @@ def _tracing(job: ExportJob, format: str) -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), DataDetached():
+        with (
+            warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet(), DataDetached()
+        ):  # fmt: skip
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # exporters raise anything at all
