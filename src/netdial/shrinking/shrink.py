@@ -155,8 +155,8 @@ def shrink(
     check_columns(columns_of(data), valid, "validation part")
     held = hold(data)
     kind, net = asked(net, held, kind, loss), suited(net, held)
-    part = admit_training(net, held, kind)[0]
-    graph = prepare(net, example_of(part), config, batch_of(part, config))
+    batch = batch_of(admit_training(net, held, kind)[0], config)
+    graph = prepare(net, as_example(batch), config, batch)
     return run(graph, held, valid, kind=kind, config=config, report=report)
 
 
@@ -168,10 +168,10 @@ def example_of(data: Dataset | Loader) -> Tensor:
 
 
 def batch_of(data: Dataset | Loader, config: ShrinkConfig) -> Tensor:
-    """Returns the inputs of a batch as large as those of training."""
+    """Returns the inputs of a batch as large as those of training; two at least, to tell the batch from sizes of 1."""
     if isinstance(data, Dataset):
         size = with_lengths(config, data).known_batch_size
-        return data.inputs(torch.arange(min(size, len(data))))
+        return data.inputs(torch.arange(min(max(size, 2), len(data))))
     return data.first().x
 
 
