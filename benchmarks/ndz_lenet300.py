@@ -48,6 +48,7 @@ class CompressedImages(Cell):
         examples: training images; 0 for all.
         batch_size: of all trainings.
         steps: networks on the way to the size.
+        bits: of a value; None for what the search tries by itself.
     """
 
     spec: str
@@ -59,6 +60,7 @@ class CompressedImages(Cell):
     examples: int = 0
     batch_size: int = 256
     steps: int = 1
+    bits: float | None = None
 
     @property
     def label(self) -> str:
@@ -70,7 +72,7 @@ class CompressedImages(Cell):
         data = images(self.examples)
         settings = {
             "max_bytes": self.most, "epochs": self.epochs, "tuning": self.tuning, "lr": self.lr, "distil": 0.7,
-            "batch_size": self.batch_size, "steps": self.steps,
+            "batch_size": self.batch_size, "steps": self.steps, "bits": self.bits,
         }  # fmt: skip
         recipe = Recipe(self.spec, self.epochs, self.lr, "shift", settings, "accuracy")
         return one_seed(data, recipe, self.seed, run.path)

@@ -145,7 +145,7 @@ def test_the_price_of_a_bit_is_in_bits_of_loss_for_regressions_too(
 
     class Two(Search):
         def _begin(self) -> Level:
-            return Level(math.inf, nn.Identity(), {})
+            return Level(math.inf, nn.Identity(), {}, (2.0,))
 
         def _first_goal(self) -> float:
             return 1.0

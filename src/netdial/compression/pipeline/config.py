@@ -17,6 +17,9 @@ _EPOCHS, _STEPS, _TUNED = 8, 300, 3 / 8
 _VALUES, _MOST_VALUES = 32, 128
 """Values in a layer at most, and where more precision is asked for."""
 
+_BITS = 3.0
+"""Bits of value of a weight that goals are counted with where none are given."""
+
 _GOALS = ("max_bytes", "max_loss", "price")
 
 
@@ -104,6 +107,14 @@ class CompressConfig:
             description="values in a layer at most, beside 0; else 32, up to 128 where bytes are left or a loss is not met",
         ),
     ] = None
+    bits: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=math.log2(_MOST_VALUES) - 1,
+            description="bits of value of a weight on average; else 2 and 3, more where bytes are left or a loss is not met",
+        ),
+    ] = None
     start: Annotated[
         str,
         Field(
@@ -139,6 +150,15 @@ class CompressConfig:
             raise ConfigError(
                 f"{' and '.join(given)} exclude each other; give one: the size, the loss, or the price of a bit"
             )
+        if self.bits is not None and self.share == "kmeans":
+            raise ConfigError(
+                f"bits={self.bits:g} with share='kmeans': k-means has --values of them in each layer; give those"
+            )
+        if self.bits is not None and self.values and self.bits > math.log2(self.values):
+            raise ConfigError(
+                f"bits={self.bits:g} with values={self.values}: so many values have {math.log2(self.values):.3g} bits at most; "
+                "allow more values, or fewer bits"
+            )
 
     def most_values(self, bits: float = 0.0) -> int:
         """Returns how many values a layer has at most, where a value takes so many bits on average.
@@ -148,11 +168,22 @@ class CompressConfig:
         """
         return self.values or min(max(_VALUES, 2 ** math.ceil(bits + 1)), _MOST_VALUES)
 
+    def precisions(self, usual: tuple[float, ...]) -> tuple[float, ...]:
+        """Returns the bits of value that every size is tried with: those given, else the usual ones."""
+        return usual if self.bits is None else (self.bits,)
+
+    @property
+    def value_bits(self) -> float:
+        """Bits of value of a weight that a goal in bits is counted with."""
+        return self.bits or _BITS
+
     @property
     def finest(self) -> float:
         """Bits of value that are tried at most; 0 where values are not told by bits."""
         if self.share == "kmeans":
             return 0.0
+        if self.bits is not None:
+            return self.bits
         return math.log2(self.values + 1) if self.values else math.log2(_MOST_VALUES) - 1
 
     def resolved(self, n_data: int) -> ResolvedConfig:

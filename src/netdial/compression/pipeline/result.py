@@ -47,7 +47,7 @@ class FrontPoint:
 
 
 PRECISIONS = (2.0, 3.0)
-"""Bits of value of a weight on average that are tried at every size."""
+"""Bits of value of a weight on average that are tried at every size, where none are given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Level:
     goal: float
     net: nn.Module
     masks: Masks
-    precisions: tuple[float, ...] = PRECISIONS
+    precisions: tuple[float, ...]
 
     @property
     def n_weights(self) -> int:

@@ -23,6 +23,7 @@ from netdial.compression.pipeline.free import ordered, tidied
 from netdial.compression.pipeline.leaves import tensors_of
 from netdial.compression.pipeline.rate import Array
 from netdial.compression.pipeline.result import (
+    PRECISIONS,
     Compressed,
     FrontPoint,
     Level,
@@ -101,7 +102,7 @@ class Search:
 
     def _begin(self) -> Level:
         masks = {n: self.net.get_parameter(n).detach() != 0 for n in self.context.division.weights}
-        return Level(math.inf, self.net, masks)
+        return Level(math.inf, self.net, masks, self.context.config.precisions(PRECISIONS))
 
     def _descend(
         self, level: Level, goal: float, name: str, most: float = math.inf
@@ -200,7 +201,7 @@ class Search:
                 break
             # names and tables do not shrink: all that is too much comes from weights
             surplus = 8 * (found.least - _NEAR * most * _ABOVE ** max(0, before - 1 - turn))
-            now = min(goal, bits_of(level.masks, 3.0))
+            now = min(goal, bits_of(level.masks, self.context.config.value_bits))
             goal = max(now - surplus, _FACTOR**2 * now)
         raise ConfigError(
             f"max_bytes={most}: the smallest file that was reached has {min(reached)}, {text} of them header and text; "
@@ -211,18 +212,20 @@ class Search:
         self, level: Level, name: str, known: Sequence[FrontPoint], most: int
     ) -> list[FrontPoint]:
         """Returns a network that has all its weights with values of as many bits as fill the bytes that are left over."""
-        fits, finest = [p for p in known if p.n_bytes <= most], self.context.config.finest
+        fits, high = [p for p in known if p.n_bytes <= most], self.context.config.finest
         if not fits or not level.n_weights or fits[-1].n_bytes >= _FULL * most:
             return []
-        size, bits = fits[-1].n_bytes, (start := level.precisions[len(fits) - 1])
+        size, bits = fits[-1].n_bytes, (low := level.precisions[len(fits) - 1])
+        if high <= low:
+            return []
         for _ in range(_TRIES):
-            bits = min(bits + 8 * (_NEAR * most - size) / level.n_weights, finest)
-            if bits <= start:
-                break
+            bits = min(bits + 8 * (_NEAR * most - size) / level.n_weights, high)
+            if bits <= low:  # tables of values grow faster than bits
+                bits = (low + high) / 2
             found = self._points(replace(level, precisions=(bits,)), name, most)
             if any(p.n_bytes <= most for p in found.points):
                 return found.points
-            size = found.least
+            size, high = found.least, bits
         return []
 
     def _best(self, points: Sequence[FrontPoint]) -> FrontPoint:
@@ -332,7 +335,7 @@ class Search:
 
     def _first_goal(self) -> float:
         masks = self._begin().masks
-        whole = bits_of(masks, 3.0)
+        whole = bits_of(masks, self.context.config.value_bits)
         count = sum(mask.numel() for mask in masks.values())
         return _FACTOR * min(whole, _FIRST * count)
 

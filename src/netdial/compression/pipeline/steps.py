@@ -123,12 +123,11 @@ def thinner(
     damage = damage_of(
         config.criterion, leaves, context.data, context.task, context.spread, config.seed
     )
-    value_bits = 3.0
     settings = context.settings(context.lengths.epochs, config.lr)
     feed = _feed(context, settings, net)
     prune = Sparsify(
-        damage, leaves, goal, bits_of(masks, value_bits), int(PRUNED_PART * feed.steps * settings.epochs),
-        config.schedule, value_bits,
+        damage, leaves, goal, bits_of(masks, config.value_bits), int(PRUNED_PART * feed.steps * settings.epochs),
+        config.schedule, config.value_bits,
     )  # fmt: skip
     remembers = _REMEMBERS if config.criterion == GRADIENT else 0.0
     method = SqueezeMethod(

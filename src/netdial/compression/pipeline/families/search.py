@@ -58,7 +58,7 @@ class TrackSearch(Search):
     plain: Division
 
     def _begin(self) -> Level:
-        return replace(super()._begin(), precisions=_BITS)
+        return replace(super()._begin(), precisions=self.context.config.precisions(_BITS))
 
     def _points(self, level: Level, name: str, most: float) -> SizePoints:
         net = cast(WholeMoving, level.net)
