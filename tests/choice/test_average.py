@@ -17,7 +17,7 @@ from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.data.scale import TargetScale
 from netdial.family import Family
-from netdial.task import Classification, Regression
+from netdial.task import Classification, Loss, Regression
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,22 @@ def test_weights_follow_how_often_a_member_is_the_best(gap: float, count: int) -
     nats = torch.stack([torch.ones(count), torch.ones(count) + gap / count])
     weights = pseudo_bma(nats)
     assert float(weights[0] / weights[1]) == pytest.approx(math.exp(gap), rel=1e-4)
+
+
+def test_a_loss_of_ones_own_is_in_nats(family: Family, rows: tuple[Tensor, Tensor]) -> None:
+    due = nd.average(family, rows)
+    loss = Loss.of(nn.CrossEntropyLoss(reduction="none"))
+    own = nd.Family(family.net, family.config)
+    own.load_state_dict(family.state_dict())
+    own.learns(loss, family.n_data)
+    assert nd.average(own, rows).weights.tolist() == pytest.approx(due.weights.tolist())
+
+    def density(outputs: Tensor, targets: Tensor) -> Tensor:
+        """Three nats less, so that all are below 0."""
+        return nn.functional.cross_entropy(outputs, targets, reduction="none") - 3
+
+    own.learns(Loss.of(density), family.n_data)
+    assert nd.average(own, rows).weights.tolist() == pytest.approx(due.weights.tolist())
 
 
 def test_equal_members_share_and_a_useless_one_has_nothing() -> None:

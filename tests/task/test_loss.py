@@ -97,6 +97,39 @@ def test_a_family_goes_down_its_loss_and_is_measured_by_it(tmp_path: Path) -> No
     assert found.column("loss") == pytest.approx(path.column("loss"))
 
 
+def test_what_a_loss_holds_is_of_the_type_of_training_where_members_are_scored() -> None:
+    """Scores are of outputs in double precision, which torch's cross-entropy does not take beside weights in single."""
+    weight = torch.tensor([1.0, 5.0])
+    loss, labels = nn.CrossEntropyLoss(weight=weight, reduction="none"), Y[:, 0].long()
+    family = nd.fit(net(), (X, labels), loss=loss, **SHORT)
+    found = nd.evaluate(family, (X, labels), lams=[1.0])
+    with torch.no_grad():
+        due = float(loss(family.export(1.0)(X), labels).mean())
+    assert found.column("loss") == pytest.approx([due])
+    assert found.rows()[0].loss == pytest.approx(due)
+    nd.average(family, (X, labels))
+    nd.choose(family, (X, labels), shares=[0.0, 0.5], lams=3)
+
+
+def test_complex_outputs_are_scored_as_they_are_trained() -> None:
+    class Complex(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.complex(*self.inner(x).split(1, dim=1))
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs.abs() - targets).square()
+
+    family = nd.fit(Complex(), (X, Y[:, :1]), loss=loss, **SHORT)
+    found = nd.evaluate(family, (X, Y[:, :1]), lams=[1.0])
+    with torch.no_grad():
+        due = float(loss(family.export(1.0)(X), Y[:, :1]).mean())
+    assert found.rows()[0].loss == pytest.approx(due)
+
+
 def test_slimming_measures_by_the_loss() -> None:
     found = nd.slim(net(), share=0.5, data=(X, Y), loss=labels_differ, criterion="taylor")
     assert found.widths == {"0": 3}

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import generator
-from netdial.core.outputs import in_usual_modes
+from netdial.core.outputs import doubled, in_usual_modes
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.data.memory.columns import check_columns
@@ -107,7 +107,7 @@ def average(
     found = [(which, lam) for which, one in enumerate(families) for lam in one.lams(lams)]
     nets = [families[which].export(lam) for which, lam in found]
     with torch.no_grad():
-        found_outputs = [outputs(net, part).double() for net in nets]
+        found_outputs = [doubled(outputs(net, part)) for net in nets]
     shapes = {
         tuple(each.shape[1:]): which for each, (which, _) in zip(found_outputs, found, strict=True)
     }
@@ -197,9 +197,12 @@ def _loss(each: Tensor, part: Dataset, task: Task) -> Tensor:
 
 
 def _nats(each: Tensor, part: Dataset, task: Task) -> Tensor:
-    """Returns what each row costs in nats ``[M, N]``; squared errors are over twice the best member's mean."""
+    """Returns what each row costs in nats ``[M, N]``; squared errors are over twice the best member's mean.
+
+    A loss of one's own is in nats, as it is in training, and may be negative.
+    """
     losses = task.loss(each, part.y.cpu()).double() * _weights(part)
-    if task.proper == "nll":
+    if task.proper != "rmse":
         return losses
     targets = each[0, 0].numel()
     return targets * losses / (2 * losses.mean(dim=1).min().clamp_min(1e-30))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.best import SQUARED_ERROR, Row, best
+from netdial.core.outputs import doubled
 from netdial.task import Task
 
 _GROUPS = 20
@@ -36,7 +37,7 @@ def terms_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None = 
         ConfigError: the task has no such metric.
     """
     name = metric or task.proper
-    found, outputs = task.known(name), outputs.double()
+    found, outputs = task.known(name), doubled(outputs)
     targets = targets.double() if targets.is_floating_point() else targets
     if found.each is None:
         return _pseudo_values(outputs, targets, task, name)
@@ -69,7 +70,7 @@ def values_of(outputs: Tensor, targets: Tensor, task: Task, metric: str | None =
         ConfigError: the task has no such metric.
     """
     name = metric or task.proper
-    found, outputs = task.known(name), outputs.double()
+    found, outputs = task.known(name), doubled(outputs)
     targets = targets.double() if targets.is_floating_point() else targets
     if found.each is None:
         values = [task.metrics(one, targets, [name])[name] for one in outputs]
@@ -180,7 +181,7 @@ class Scores:
         if metric != "nll" or metric == task.proper or task.known(metric).each is None:
             return found
         targets = targets.double() if targets.is_floating_point() else targets
-        terms = task.mixture_nll(draws.double(), targets)[None]
+        terms = task.mixture_nll(doubled(draws), targets)[None]
         return replace(found, losses=terms.mean(dim=1), terms=terms)
 
     def weighted(self, weight: Tensor) -> Scores:

@@ -36,11 +36,14 @@ class Loss(Task):
         title: what the function is called.
         whole: whether it gives one number for a batch.
         function: the function; None once it was loaded from a file.
+        dtype: number type of the outputs that it was tried on, in which it is given all: scores are of outputs in double
+            precision, and what the function holds, as weights of classes, is not.
     """
 
     title: str = ""
     whole: bool = False
     function: LossFunction | None = field(default=None, compare=False, repr=False)
+    dtype: Any = field(default=None, compare=False, repr=False)
 
     name: ClassVar[str] = "loss"
     targets: ClassVar[Targets] = "any"
@@ -78,7 +81,7 @@ class Loss(Task):
                 f"the loss of this family was a function ({self.title}), and files do not hold functions; give it again: "
                 "loss=, or kind=netdial.task.Loss.of(function)"
             )
-        found = self.function(outputs, targets)
+        found = self.function(*self._as_tried(outputs, targets))
         if not isinstance(found, Tensor) or not found.is_floating_point():
             what = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
             raise ConfigError(
@@ -92,6 +95,13 @@ class Loss(Task):
                 "each"
             )
         return found.flatten(1).mean(dim=1) if found.ndim > 1 else found
+
+    def _as_tried(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns outputs and targets in the number type of those that the function was tried on."""
+        if self.dtype is None:
+            return outputs, targets
+        real = self.dtype.to_real() if targets.is_floating_point() else targets.dtype
+        return outputs.to(self.dtype), targets.to(real)
 
     def nll_by_groups(self, outputs: Tensor, targets: Tensor, groups: int) -> Tensor:
         """Returns the losses ``[G b]`` of as many batches one after another, of which each has a loss of its own."""
@@ -163,8 +173,9 @@ class Loss(Task):
         return bool(torch.isclose(both.reshape(()), 2 * once.reshape(()), rtol=_TOLERANCE, atol=0))
 
     def seen(self, outputs: Tensor, targets: Tensor) -> Loss:
-        """Returns the task with whether the function gives one number for a batch."""
+        """Returns the task with whether the function gives one number for a batch, and the type of its outputs."""
         if self.function is None:
             return self
         with torch.no_grad():
-            return replace(self, whole=self.function(outputs, targets).numel() == 1)
+            whole = self.function(outputs, targets).numel() == 1
+        return replace(self, whole=whole, dtype=outputs.dtype)
