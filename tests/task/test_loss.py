@@ -120,10 +120,14 @@ def test_complex_outputs_are_scored_as_they_are_trained() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.complex(*self.inner(x).split(1, dim=1))
 
+    given: list[torch.dtype] = []
+
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        given.append(outputs.dtype)
         return (outputs.abs() - targets).square()
 
     family = nd.fit(Complex(), (X, Y[:, :1]), loss=loss, **SHORT)
+    assert set(given) == {torch.complex64}
     found = nd.evaluate(family, (X, Y[:, :1]), lams=[1.0])
     with torch.no_grad():
         due = float(loss(family.export(1.0)(X), Y[:, :1]).mean())

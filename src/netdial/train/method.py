@@ -273,7 +273,8 @@ class FamilyMethod:
     ) -> Tensor:
         """Returns the weighted negative log-likelihoods of all examples, member after member."""
         targets = for_each(batch.y, blocks, members)
-        nll = self._task.nll_by_groups(outputs.to(dtype), targets, members)
+        kind = dtype.to_complex() if outputs.is_complex() else dtype
+        nll = self._task.nll_by_groups(outputs.to(kind), targets, members)
         if batch.weight is not None:
             nll = nll * for_each(batch.weight.to(nll), blocks, members)
         return nll
