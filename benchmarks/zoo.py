@@ -74,6 +74,17 @@ from benchmarks._zoo_tenth_vision import TENTH_VISION
 from benchmarks._zoo_tenth_words import TENTH_WORDS
 from benchmarks._zoo_third_images import THIRD_IMAGES
 from benchmarks._zoo_third_sequences import THIRD_SEQUENCES
+from benchmarks._zoo_thirteenth_agents import THIRTEENTH_AGENTS
+from benchmarks._zoo_thirteenth_generators import THIRTEENTH_GENERATORS
+from benchmarks._zoo_thirteenth_learning import THIRTEENTH_LEARNING
+from benchmarks._zoo_thirteenth_others import THIRTEENTH_OTHERS
+from benchmarks._zoo_thirteenth_pictures import THIRTEENTH_PICTURES
+from benchmarks._zoo_thirteenth_rows import THIRTEENTH_ROWS
+from benchmarks._zoo_thirteenth_series import THIRTEENTH_SERIES
+from benchmarks._zoo_thirteenth_sets import THIRTEENTH_SETS
+from benchmarks._zoo_thirteenth_texts import THIRTEENTH_TEXTS
+from benchmarks._zoo_thirteenth_vision import THIRTEENTH_VISION
+from benchmarks._zoo_thirteenth_words import THIRTEENTH_WORDS
 from benchmarks._zoo_tokens import TOKEN_NETS
 from benchmarks._zoo_twelfth_agents import TWELFTH_AGENTS
 from benchmarks._zoo_twelfth_generators import TWELFTH_GENERATORS
@@ -149,7 +160,7 @@ def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
     own |= second_sample() | third_sample() | fourth_sample() | fifth_sample() | sixth_sample()
     own |= seventh_sample() | eighth_sample() | tenth_sample()
-    own |= eleventh_sample() | twelfth_sample()
+    own |= eleventh_sample() | twelfth_sample() | thirteenth_sample()
     theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
     theirs |= {**sixth_models(), **seventh_models(), **eighth_models(), **ninth_texts()}
     theirs |= ninth_others()
@@ -214,6 +225,25 @@ def twelfth_sample() -> dict[str, Maker]:
     images = {**TWELFTH_VISION, **TWELFTH_PICTURES, **TWELFTH_PEOPLE, **TWELFTH_GENERATORS}
     sequences = {**TWELFTH_WORDS, **TWELFTH_TEXTS, **TWELFTH_SERIES}
     return {**images, **sequences, **TWELFTH_ROWS, **TWELFTH_AGENTS}
+
+
+def thirteenth_sample() -> dict[str, Maker]:
+    """Returns what makes networks in idioms that the others lack: base classes of models, state that training moves, draws."""
+    images = {
+        **THIRTEENTH_VISION,
+        **THIRTEENTH_PICTURES,
+        **THIRTEENTH_LEARNING,
+        **THIRTEENTH_GENERATORS,
+    }
+    sequences = {**THIRTEENTH_WORDS, **THIRTEENTH_TEXTS, **THIRTEENTH_SERIES}
+    return {
+        **images,
+        **sequences,
+        **THIRTEENTH_ROWS,
+        **THIRTEENTH_SETS,
+        **THIRTEENTH_AGENTS,
+        **THIRTEENTH_OTHERS,
+    }
 
 
 def _own(name: str) -> Maker:
