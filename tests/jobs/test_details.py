@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
+from torch import nn
 
 import netdial as nd
 from netdial.core.errors import CheckpointError
@@ -20,10 +21,13 @@ from netdial.data.dataset import TargetScale
 from netdial.family.config import FamilyConfig
 from netdial.jobs.records.details import Sketcher
 from netdial.measure import portrait
+from netdial.measure.cost import cost
 from netdial.models.predict import predicted_columns
 from netdial.models.use import use_of
 from netdial.nets import build
+from netdial.report.sections.dial import candidates
 from netdial.runs.schemas.details import Bins, Details, read_details, write_details
+from netdial.runs.surfaces import PrunedSurface
 
 
 def test_figures_by_class_are_those_of_scikit_learn() -> None:
@@ -143,6 +147,38 @@ def test_details_of_a_family_agree_with_its_metrics(posterior: str) -> None:
         if member.effective:
             total = sum(value or 0.0 for value in member.effective)
             assert total == pytest.approx(measured.effective_parameters, rel=1e-2)
+
+
+def test_costs_are_those_that_slimmed_networks_are_counted_by() -> None:
+    """Attention multiplies what no layer's weights do, and statistics of normalisation are stored."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(3, 1, batch_first=True)
+            self.norm, self.out = nn.BatchNorm1d(3), nn.Linear(3, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x[:, None].expand(-1, 4, -1)
+            out: torch.Tensor = self.out(self.norm(self.attention(x, x, x)[0].mean(1)))
+            return out
+
+    data = split(torch.arange(40) % 2)
+    family = nd.Family(Net(), FamilyConfig(posterior="point", objective="l2"))
+    details = Sketcher(family, data).details(0, None)
+    net = family.export(1.0)
+    due = cost(net, data.valid.x[:2], packed=False)
+    assert [details.total(name) for name in ("params", "macs", "bytes")] == [
+        due.params, due.macs, due.bytes,
+    ]  # fmt: skip
+    cells = {(1.0, 0.4): {"params": 20.0, "valid/nll": 0.5}}
+    surface = PrunedSurface("density", "valid/nll", "valid/nll", (1.0,), (0.4,), cells)
+    (found,) = candidates([], [], surface, {"n_params": due.params}, details, "valid/nll")
+    assert found.bytes is not None
+    stored = (
+        4 * 20 + math.ceil(due.params / 8) + 4 * (3 + 3) + 8
+    )  # with the statistics, and their count
+    assert found.bytes == pytest.approx(stored, abs=1)
 
 
 def test_a_regression_is_in_the_units_of_its_target() -> None:

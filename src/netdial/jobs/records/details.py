@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,7 +18,7 @@ from netdial.data.tables.schema import TableSchema
 from netdial.family import Family
 from netdial.family.leaves import effective_by_layer
 from netdial.measure import portrait
-from netdial.measure.cost import count_macs
+from netdial.measure.cost import count_macs, size_bytes
 from netdial.measure.forward import outputs
 from netdial.measure.noise import FEWEST
 from netdial.models.use import error_law
@@ -87,7 +87,7 @@ class Sketcher:
         schema = self._data.schema
         return Details(
             step=step,
-            layers=self._layers(),
+            **self._costs(),
             weights=WEIGHTS,
             snr=SNR,
             members=[self._member(lam) for lam in sorted(self._parts)],
@@ -167,17 +167,17 @@ class Sketcher:
             found.append(TargetDetails(name=str(name), residuals=residuals, truth=truth))
         return found
 
-    def _layers(self) -> list[LayerSize]:
-        """Returns the layers; multiplications are 0 where they cannot be counted."""
+    def _costs(self) -> dict[str, Any]:
+        """Returns layers and what the network costs; multiplications are 0 where they cannot be counted."""
         net = self._family.export(self._family.lams(1)[0])
-        uses: Mapping[str, int] = {}
+        macs, uses = 0, dict[str, int]()
         try:
             like = next(iter(net.parameters()))
-            uses = count_macs(net, self._data.valid.inputs(torch.arange(2), like))[1]
+            macs, uses = count_macs(net, self._data.valid.inputs(torch.arange(2), like))
         except (NetdialError, RuntimeError):
-            uses = {}
+            pass
         leaves = dict(net.named_parameters())
-        return [
+        layers = [
             LayerSize(
                 name=layer,
                 params=sum(leaves[name].numel() for name in names),
@@ -186,6 +186,7 @@ class Sketcher:
             )
             for layer, names in self._owners.items()
         ]
+        return {"layers": layers, "macs": macs, "bytes": size_bytes(net.state_dict(), packed=False)}
 
     def _member(self, lam: float) -> MemberDetails:
         leaves = dict(self._family.export(lam).named_parameters())

@@ -127,9 +127,10 @@ def candidates(
 ) -> list[Affordable]:
     """Returns all networks of a run that were measured: whole members, pruned ones, and small dense ones."""
     whole, found = config.get("n_params"), []
-    size = sum(layer.bytes for layer in details.layers) if details is not None else None
+    size = details.total("bytes") if details is not None else None
     if size is None and isinstance(whole, int):
         size = whole * _FLOAT
+    of_weights = size if details is None else sum(layer.bytes for layer in details.layers)
     for row in rows:
         if (loss := row.get(decides)) is not None:
             found.append(
@@ -145,7 +146,9 @@ def candidates(
             if left is None and isinstance(whole, int):
                 gone = surface.get(lam, share, "removed")
                 left = whole - (whole * share if gone is None else gone)
-            packed = None if left is None or size is None else _packed(left, whole, size)
+            packed = None
+            if left is not None and size is not None and of_weights is not None:
+                packed = _packed(left, whole, of_weights) + size - of_weights
             words = f"{share:.4g} of the weights removed"
             found.append(Affordable(lam, share, words, _loss(surface.decides, loss), left, packed))
     for one in prunings(records):

@@ -36,10 +36,7 @@ def family_standing(
     )
     cost = {"params": float(total)} if isinstance(total := config.get("n_params"), int) else {}
     if details is not None:
-        cost = {
-            name: float(sum(getattr(layer, name) for layer in details.layers))
-            for name in ("params", "macs", "bytes")
-        }
+        cost = {name: float(details.total(name)) for name in ("params", "macs", "bytes")}
     taken = cost_told(cost)
     effective = chosen.get("effective_parameters")
     if effective is not None:

@@ -143,6 +143,7 @@ class Details(_Stored):
         targets: targets of a regression.
         columns: columns of a table.
         importance_lam: the member that importance was measured with.
+        macs, bytes: of the network, with what no layer's weights multiply, and with buffers; None in earlier files.
     """
 
     format: Literal[1] = 1
@@ -155,6 +156,13 @@ class Details(_Stored):
     targets: list[TargetDetails] = Field(default_factory=list)
     columns: list[ColumnRead] = Field(default_factory=list)
     importance_lam: float | None = None
+    macs: Count | None = None
+    bytes: Count | None = None
+
+    def total(self, name: Literal["params", "macs", "bytes"]) -> int:
+        """Returns what the network costs; of earlier files, what its layers cost."""
+        whole: int | None = getattr(self, name, None)
+        return sum(getattr(layer, name) for layer in self.layers) if whole is None else whole
 
 
 def read_details(path: Path) -> Details | None:
