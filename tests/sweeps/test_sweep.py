@@ -160,6 +160,12 @@ def test_a_space_has_no_more_trials_than_settings_and_says_so(
     assert not toy(space=space, trials=count).remark
 
 
+def test_trials_on_rows_of_their_own_are_told(toy: Make) -> None:
+    """The best of several splits is the easiest one as much as the best setting."""
+    with pytest.warns(UserWarning, match=r"space varies split_seed, so trials are judged on diff"):
+        nd.sweep(toy(space={"split_seed": [0, 1]}, trials=2))
+
+
 def test_equal_trials_of_an_earlier_version_are_made_once(toy: Make) -> None:
     spec = toy(space={"pull": [0.25, 0.5, 0.75]}, trials=3)
     folder = SweepFolder.of(spec)

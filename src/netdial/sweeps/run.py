@@ -18,6 +18,7 @@ from netdial.sweeps.remote import folder_for, is_address
 from netdial.sweeps.result import Sweep
 from netdial.sweeps.samplers import SAMPLERS, need_optuna
 from netdial.sweeps.spec import SweepSpec, read_spec
+from netdial.sweeps.trials.kinds import judged_apart
 from netdial.sweeps.trials.making import make_trial
 
 
@@ -54,8 +55,8 @@ def sweep(
     need_optuna()
     folder = SweepFolder.of(asked)
     engine, workers = engine_of(asked)
-    if asked.remark:
-        warn(f"sweep {asked.name}: {asked.remark}")
+    for remark in filter(None, (asked.remark, judged_apart(asked.space))):
+        warn(f"sweep {asked.name}: {remark}")
     with folder.working():
         if retry:
             folder.forget_failures()

@@ -36,8 +36,8 @@ from netdial.task.rehearsal import admit
 from netdial.train.finetune import specialise
 
 _INSTEAD = (
-    " and train that network; or prune nothing (share 0), or give the family and lam to nd.slim or nd.compress, which make it "
-    "plain themselves"
+    " and train that network; or prune nothing (share 0), or give family.export(lam) to nd.slim, or the family and lam to "
+    "nd.compress, which make it plain themselves"
 )
 
 

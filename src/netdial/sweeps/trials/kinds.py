@@ -180,11 +180,26 @@ def check_settings(kind: TrialKind, names: Mapping[str, Any], where: str) -> Non
             )
 
 
+_JUDGED_ON = (
+    "target", "kind", "valid", "test", "split_seed", "split_column", "group_column", "time_column",
+)  # fmt: skip
+"""Settings that say which rows trials are judged on, and by what of them."""
 _JUDGING = (
     "objective", "lo", "hi", "lams", "prior_var", "noise_var", "anchor", "posterior", "weighting", "class_weight",
-    "target", "kind", "valid", "test", "split_seed", "split_column", "group_column", "time_column", "weight_column",
+    *_JUDGED_ON, "weight_column",
 )  # fmt: skip
 """Settings that the validation objective itself depends on, or the rows that it is of."""
+
+
+def judged_apart(space: Mapping[str, Any]) -> str:
+    """Returns what to know where trials are judged on rows of their own, for what is varied; empty if they are not."""
+    names = [name for name in space if name.removeprefix(BASE) in _JUDGED_ON]
+    if not names:
+        return ""
+    return (
+        f"space varies {', '.join(names)}, so trials are judged on different rows, and the best may be the one whose rows are "
+        "the easiest: compare settings by their means over it"
+    )
 
 
 def check_alike(space: Mapping[str, Any]) -> None:
