@@ -75,6 +75,28 @@ def test_batches_change_nothing(named: Callable[..., Any], how: str) -> None:
         torch.testing.assert_close(whole[name], parts[name])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("last", [False, True])
+def test_outputs_with_places_have_the_diagonal_of_the_hessian(last: bool) -> None:
+    """A network of piecewise linear layers has the Hessian's diagonal; here by sums of random signs, so nearly."""
+    torch.manual_seed(0)
+    net: nn.Module = nn.Sequential(nn.Conv1d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv1d(4, 3, 1))
+    if last:
+        net = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3))
+    net = net.double()
+    x = torch.randn(100, *((6, 2) if last else (2, 6)), dtype=torch.float64)
+    places = torch.randint(0, 3, (100, 6))
+    places[0, 3] = places[4, :5] = -100
+    for y in (places, net(x).detach() + 0.1):
+        found, true = (diagonal(net, (x, y), how=how) for how in ("ggn", "hessian"))
+        for name in true:
+            assert found[name].sum() == pytest.approx(float(true[name].sum()), rel=0.05)
+            error = 0.05 * float(true[name].mean())
+            torch.testing.assert_close(found[name], true[name], rtol=0.1, atol=error)
+        parts = diagonal(net, (x, y), batch_size=32)
+        assert all(torch.allclose(parts[name], found[name]) for name in found)
+
+
 @settings(max_examples=8)
 @given(st.integers(1, 6), st.integers(0, 100))
 def test_curvature_of_two_parts_of_the_data_adds_up(cut: int, seed: int) -> None:

@@ -65,7 +65,7 @@ def test_data_that_cannot_be_used_are_refused() -> None:
 
 def test_outputs_that_cannot_be_scored_are_refused() -> None:
     data = torch.zeros(3, 4, 2), torch.zeros(3).long()
-    with pytest.raises(ShapeError, match=r"\[3, 4, 2\], expected \[B, O\]"):
+    with pytest.raises(ShapeError, match=r"\[2, 4, 2\], expected \[2, 1\]"):
         full(nn.Linear(2, 2), data)
     with pytest.raises(TraceError, match="returned a tuple, expected one tensor"):
         full(nn.LSTM(2, 2), data)

@@ -15,9 +15,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
+from netdial.compression.pipeline.training import apart
 from netdial.core.errors import ConfigError, DataError, ShapeError
+from netdial.core.noise import generator
+from netdial.measure.noise import under_errors
 from netdial.models.member import save_member
-from netdial.task import DenseClassification, DenseRegression, Regression, deduce, settle
+from netdial.task import (
+    Classification,
+    DenseClassification,
+    DenseRegression,
+    Regression,
+    deduce,
+    settle,
+)
 
 SOURCE = torch.Generator().manual_seed(0)
 IMAGES = torch.randn(24, 1, 6, 6, generator=SOURCE)
@@ -49,6 +59,46 @@ def test_the_loss_of_classes_is_torchs(dims: int, seed: int, last: bool) -> None
     assert torch.allclose(task.to_mean(given_).sum(task.axis), torch.ones(()).double())
     right = ((outputs.argmax(1) == targets).flatten(1).sum(1) / counted).mean()
     assert task.metrics(given_, targets, ["accuracy"])["accuracy"] == pytest.approx(float(right))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_the_information_of_places_is_the_second_derivative_of_the_loss(last: bool) -> None:
+    outputs = torch.randn(3, 4, 5, generator=SOURCE, dtype=torch.float64)
+    outputs = outputs.movedim(1, -1) if last else outputs
+    targets = torch.randint(0, 4, (3, 5), generator=SOURCE)
+    targets[0, 2], targets[1] = -100, -100
+    tasks = DenseClassification().seen(outputs, targets), DenseRegression(noise_var=0.25)
+    for task, y in zip(tasks, (targets, outputs), strict=True):
+        found, source = torch.zeros(3, 20, 20, dtype=torch.float64), generator("information")
+        for _ in range(400):
+            s = task.information(outputs, y, source).flatten(2)
+            found += torch.einsum("bki,bkj->bij", s, s) / 400
+        for i in range(3):
+            true = torch.autograd.functional.hessian(
+                lambda out, task=task, y=y, i=i: task.nll(out[None], y[i : i + 1]).sum(), outputs[i]
+            )
+            assert torch.allclose(found[i], true.reshape(20, 20), atol=0.02)
+
+
+def test_outputs_of_places_are_apart_by_the_mean_over_places() -> None:
+    """As much as each place taken for an example of its own, whichever dimension the classes have."""
+    outputs, wanted = torch.randn(2, 3, 4, 5, generator=SOURCE)
+    alone = apart(Classification(), *(t.movedim(1, -1).flatten(0, 1) for t in (outputs, wanted)))
+    for dim in (-2, -1):
+        pair = (t if dim == -2 else t.movedim(1, -1) for t in (outputs, wanted))
+        assert apart(DenseClassification(dim=dim), *pair) == pytest.approx(float(alone))
+    half = F.mse_loss(outputs, wanted) / 2
+    assert apart(DenseRegression(), outputs, wanted) == pytest.approx(float(half))
+
+
+def test_errors_of_images_are_their_noise() -> None:
+    outputs, targets = 0.01 * torch.randn(2, 5, 3, 4, generator=SOURCE)
+    task = under_errors(DenseRegression(), outputs, targets)
+    std = float((outputs - targets).square().mean().sqrt())
+    law = torch.distributions.Normal(outputs.double(), std)
+    assert float(task.nll(outputs, targets).mean()) == pytest.approx(
+        -float(law.log_prob(targets.double()).mean()), abs=1e-5
+    )
 
 
 def test_the_loss_of_images_is_the_mean_squared_error() -> None:

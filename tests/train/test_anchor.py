@@ -101,6 +101,15 @@ def test_a_strong_prior_keeps_the_start_and_a_weak_one_forgets_it() -> None:
     assert path.members[1].norm < 0.01 < path.members[0].norm
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_old_inputs_of_networks_whose_outputs_have_places(channels: int) -> None:
+    x = torch.randn(20, 1, 4, 4)
+    net = nn.Conv2d(1, channels, 3, padding=1)
+    y = x if channels == 1 else (x[:, 0] > 0).long() + (x[:, 0] > 1).long()
+    family = nd.fit(net, (x, y), anchor="start", old_inputs=x, epochs=1, batch_size=20)
+    assert family.n_params == 10 * channels
+
+
 def test_a_weight_that_old_inputs_need_stays_closer() -> None:
     net, x, y = _line()
     old = torch.tensor([[10.0, 0.0, 0.0]]).repeat(8, 1)  # nothing else matters

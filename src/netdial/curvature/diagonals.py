@@ -61,8 +61,8 @@ def diagonal(
     """Returns the diagonal of the curvature of the loss, summed over the examples, by parameter.
 
     Args:
-        net: any module that returns outputs ``[B, O]`` and keeps examples apart; it is run in evaluation mode and left as it
-            is. The diagonal is taken at its parameters.
+        net: any module that returns outputs ``[B, O]``, or with places, and keeps examples apart; it is run in evaluation
+            mode and left as it is. The diagonal is taken at its parameters.
         data: a ``Dataset`` or a pair of tensors.
         kind: the task: a name, or a ``Task``; by default what the targets suggest.
         how: ``ggn``, ``hessian``, ``fisher`` or ``hutchinson``, see the top of this file.
@@ -89,7 +89,7 @@ def diagonal(
 
 @DIAGONALS.add("ggn")
 def _ggn(model: Model, n_samples: int, seed: int) -> Params:
-    return _squares(model, lambda outputs, y: model.root(outputs))
+    return _squares(model, model.information)
 
 
 @DIAGONALS.add("fisher")

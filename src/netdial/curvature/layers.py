@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netdial.core.noise import generator
-from netdial.curvature.model import Model, checked
+from netdial.curvature.model import Model, one_tensor_of
 
 _PROBE = 4
 
@@ -76,7 +76,7 @@ def known_layers(model: Model) -> dict[str, Layer]:
 def run(
     model: Model, layers: dict[str, Layer], x: Tensor
 ) -> tuple[Tensor, dict[str, list[LayerCall]]]:
-    """Returns the outputs ``[B, O]`` with their graph, and each layer's uses in the order of its calls."""
+    """Returns the outputs ``[B, ...]`` with their graph, and each layer's uses in the order of its calls."""
     uses: dict[str, list[LayerCall]] = {name: [] for name in layers}
 
     def note(name: str, inputs: Tensor, out: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def run(
                 lambda module, args, out, name=name: note(name, args[0], out)
             )
             stack.callback(hook.remove)
-        return checked(model.net(x), model.task), uses
+        return one_tensor_of(model.net(x)), uses
 
 
 def pulled(

@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError
 from netdial.core.layout import Layout, Params
+from netdial.core.noise import generator
 from netdial.core.outputs import failing_in_words, without_casting, without_fast_path
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data
@@ -46,6 +47,7 @@ class Model:
         data: the examples.
         task: whose likelihood is the loss.
         batch_size: examples run at once.
+        source: of random signs.
     """
 
     net: nn.Module
@@ -53,6 +55,7 @@ class Model:
     data: Dataset
     task: Task
     batch_size: int
+    source: torch.Generator = field(default_factory=lambda: generator("curvature-signs"))
 
     @property
     def layout(self) -> Layout:
@@ -71,8 +74,8 @@ class Model:
             yield self.data.inputs(index, like), match(y, like)
 
     def outputs(self, params: Params, x: Tensor) -> Tensor:
-        """Returns the outputs ``[B, O]`` under parameters, all or some of them."""
-        return checked(functional_call(self.net, {**self.params, **params}, (x,)), self.task)
+        """Returns the outputs ``[B, ...]`` under parameters, all or some of them."""
+        return one_tensor_of(functional_call(self.net, {**self.params, **params}, (x,)))
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Returns the negative log-likelihood of each example ``[B]`` in nats."""
@@ -82,8 +85,12 @@ class Model:
         """Returns s with Λ = Σ_k s_k s_kᵀ, ``[B, K, O]``."""
         return self.task.root(outputs)
 
+    def information(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Returns s ``[B, K, ...]``, as ``root`` does; of outputs with places, right on average (``Task.information``)."""
+        return self.task.information(outputs, y, self.source)
+
     def slope(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Returns the gradient of each example's loss in its outputs ``[B, 1, O]``."""
+        """Returns the gradient of each example's loss in its outputs ``[B, 1, ...]``."""
         with torch.enable_grad():
             outputs = outputs.detach().requires_grad_()
             (found,) = torch.autograd.grad(self.losses(outputs, y).sum(), outputs)
@@ -96,6 +103,8 @@ def prepare(net: nn.Module, data: Data, kind: str | Task | None, batch_size: int
     Raises:
         ConfigError: the task is unknown, there are no parameters, or ``batch_size`` is below 1.
         DataError: there are no examples.
+        TraceError: the network gives something else than one tensor.
+        ShapeError: its outputs are not those that the targets ask for.
     """
     if batch_size < 1:
         raise ConfigError(f"curvature: batch_size={batch_size}; expected at least 1")
@@ -104,28 +113,18 @@ def prepare(net: nn.Module, data: Data, kind: str | Task | None, batch_size: int
         raise DataError("curvature: the data have no examples; give at least one")
     part = in_order_of(net, part)
     net = copy_network(net).eval()
-    few = part.inputs(torch.arange(min(2, len(part))), next(net.parameters(), None))
-    with torch.no_grad(), failing_in_words(net, few):
-        net(few)
     params = {name: leaf.requires_grad_().detach() for name, leaf in net.named_parameters()}
     if not params:
         raise ConfigError(f"curvature: {type(net).__name__} has no parameters")
-    return Model(net, params, part, task, batch_size)
-
-
-def checked(outputs: object, task: Task) -> Tensor:
-    """Returns a network's outputs ``[B, O]``.
-
-    Raises:
-        TraceError: they are not one tensor.
-        ShapeError: there is more than one dimension of outputs for an example.
-    """
-    found = one_tensor_of(outputs)
-    if found.ndim != 2:
+    model = Model(net, params, part, task, min(2, len(part)))
+    few, y = next(model.batches())
+    with torch.no_grad(), failing_in_words(net, few):
+        out = one_tensor_of(net(few))
+    if due := task.misfit(out, y, task.count(part.y)):
         raise ShapeError(
-            f"curvature: the outputs of the network are {list(found.shape)}, expected [B, O] for a {task.name}"
+            f"curvature: the outputs of the network are {list(out.shape)}, expected {due} for a {task.name}"
         )
-    return found
+    return replace(model, task=task.seen(out, y), batch_size=batch_size)
 
 
 def one_tensor_of(outputs: object) -> Tensor:

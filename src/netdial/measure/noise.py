@@ -29,7 +29,7 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.forward import FamilyForward, Forward, outputs, predictive
-from netdial.task import NoiseCurve, Regression, Task
+from netdial.task import DenseRegression, NoiseCurve, Regression, Task
 from netdial.task.noise import UNKNOWN, Rows, half_width, held_out_reach, log_density
 from netdial.task.rehearsal import admit
 
@@ -139,6 +139,9 @@ def with_errors(task: Task, outputs: Tensor, targets: Tensor) -> Task:
 
 def under_errors(task: Task, outputs: Tensor, targets: Tensor) -> Task:
     """Returns the task whose likelihood is under the errors of one network; arguments as of ``with_errors``."""
+    if isinstance(task, DenseRegression):
+        squares = (outputs.double().cpu() - targets.double().cpu()).square()
+        return replace(task, noise_var=max(float(squares.mean()), _FLOOR))
     found = with_errors(task, outputs, targets)
     return task if found is task else found.at(1.0).plugged_in()
 

@@ -162,6 +162,13 @@ class Task(ABC):
             f"{type(self).__name__}, or choose another"
         )
 
+    def information(self, outputs: Tensor, targets: Tensor, source: torch.Generator) -> Tensor:
+        """Returns s ``[B, K, ...]``, as ``root`` does; of tasks whose outputs have places, by signs drawn from a source.
+
+        The outer products of those add up to the information on average.
+        """
+        return self.root(outputs)
+
     def at(self, lam: float) -> Self:
         """Returns the task of the member at λ; it differs from this one where the likelihood depends on λ."""
         return self

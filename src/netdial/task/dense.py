@@ -3,12 +3,16 @@
 Places beside each other are alike, so an example counts as one observation whatever its size: its likelihood is the geometric
 mean over its places, and its loss the mean. Standard errors are over examples.
 
+The Fisher information of an example in its outputs, Λ = (1/P) Σ_p Λ_p, has a column for each of them. A few random sums of the
+columns, with signs, have outer products that are Λ on average (Hutchinson 1990).
+
 Shapes: B examples, C classes, P places (one or more dimensions), M members.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -16,13 +20,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from netdial.core.errors import DataError
+from netdial.core.errors import ConfigError, DataError
 from netdial.data.memory.targets import NOT_COUNTED, Targets
 from netdial.task.base import Task
 from netdial.task.classification import refuse_probabilities
 from netdial.task.metric import NLL, Metric
 from netdial.task.registry import TASKS
 from netdial.task.regression import HALF_LOG_2PI
+
+_SUMS = 16
+"""Random sums of the columns of the information of an example."""
 
 
 def over_places(values: Tensor, counted: Tensor) -> Tensor:
@@ -34,6 +41,28 @@ def over_places(values: Tensor, counted: Tensor) -> Tensor:
 
 class Dense(Task):
     """What the tasks of this file have in common."""
+
+    def root(self, outputs: Tensor) -> Tensor:
+        """Refuses: it has as many columns as there are outputs.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"task {self.name!r}: outputs of many places have curvature of which only the diagonal is told; choose obd-ggn, a "
+            "diagonal, or what needs no curvature"
+        )
+
+    @abstractmethod
+    def place_information(self, outputs: Tensor, targets: Tensor, signs: Tensor) -> Tensor:
+        """Returns √(Λ_p/P) times signs ``[B, K, ...]`` at the places of outputs ``[B, 1, ...]`` that count."""
+
+    def information(self, outputs: Tensor, targets: Tensor, source: torch.Generator) -> Tensor:
+        """Returns s ``[B, K, ...]`` whose outer products add up to the Fisher information on average."""
+        shape = (len(outputs), _SUMS, *outputs.shape[1:])
+        signs = 2 * torch.randint(0, 2, shape, generator=source) - 1
+        found = self.place_information(outputs[:, None], targets, signs.to(outputs))
+        return found / math.sqrt(_SUMS)
 
     def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns -log p(y|x) of each example ``[B]`` in nats per place."""
@@ -169,6 +198,16 @@ class DenseClassification(Dense):
         row = (counts / counts.sum()).log()
         return row.expand(*shape, -1).movedim(-1, self.axis)
 
+    def place_information(self, outputs: Tensor, targets: Tensor, signs: Tensor) -> Tensor:
+        """Returns Σ_c ε_c √p_c (e_c - p) / √P at each place that counts: Λ_p = diag(p) - p pᵀ."""
+        probs, counted = outputs.softmax(dim=self.axis), targets != NOT_COUNTED
+        drawn = signs * probs.sqrt()
+        found = drawn - drawn.sum(dim=self.axis, keepdim=True) * probs
+        weight = counted / counted.flatten(1).sum(dim=1).clamp_min(1).view(
+            -1, *[1] * (counted.ndim - 1)
+        )
+        return found * weight.sqrt().to(found).unsqueeze(self.axis)[:, None]
+
     def to_mean(self, outputs: Tensor) -> Tensor:
         """Returns the probabilities."""
         return outputs.softmax(dim=self.axis)
@@ -185,7 +224,13 @@ def _squares(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
 @TASKS.add("dense-regression")
 @dataclass(frozen=True)
 class DenseRegression(Dense):
-    """Numbers at each place, for example an image: targets and outputs float ``[N, P]``, normal laws of variance 1."""
+    """Numbers at each place, for example an image: targets and outputs float ``[N, P]``, normal laws.
+
+    Attributes:
+        noise_var: their variance, of which the loss is independent.
+    """
+
+    noise_var: float = 1.0
 
     name: ClassVar[str] = "dense-regression"
     targets: ClassVar[Targets] = "arrays"
@@ -200,6 +245,11 @@ class DenseRegression(Dense):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns ½ (o - y)² + ½ log 2π, averaged over places ``[..., B]``."""
         return 0.5 * _squares(self, outputs, targets) + HALF_LOG_2PI
+
+    def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Returns -log p(y|x) of each example ``[B]`` in nats per place."""
+        squares = _squares(self, outputs, targets)
+        return 0.5 * (squares / self.noise_var + math.log(self.noise_var)) + HALF_LOG_2PI
 
     def count(self, targets: Tensor) -> int:
         """Returns the numbers of one target.
@@ -225,6 +275,10 @@ class DenseRegression(Dense):
     def is_single(self, outputs: Tensor, targets: Tensor) -> bool:
         """Returns whether outputs are those of one network."""
         return outputs.ndim == targets.ndim
+
+    def place_information(self, outputs: Tensor, targets: Tensor, signs: Tensor) -> Tensor:
+        """Returns ε / √(P var) at each place: Λ_p = 1 / var."""
+        return signs / math.sqrt(math.prod(outputs.shape[2:]) * self.noise_var)
 
     def constant(self, targets: Tensor, n_outputs: int) -> Tensor:
         """Returns the mean of the targets at each place."""

@@ -21,6 +21,7 @@ from netdial.compression.pipeline.result import FrontPoint, Level, SizePoints
 from netdial.compression.pipeline.search import Search
 from netdial.core.errors import ConfigError, MemberWarning, NonFiniteError
 from netdial.data.dataset import Dataset
+from netdial.measure.compare import values_of
 from netdial.task import Regression
 from netdial.train.loop import Epoch, Interrupted
 
@@ -315,6 +316,54 @@ def test_a_slimmed_network_is_compressed_further(trained: nn.Module) -> None:
     small = nd.slim(trained, 1e-3, share=0.5, data=rows(300, 0))
     found = nd.compress(small, rows(300, 0), rows(300, 1), max_bytes=400, **QUICK)
     assert found.net.get_parameter("fc1.weight").shape == (20, 12) and found.n_bytes <= 400
+
+
+class Mapped(nn.Module):
+    """A network of outputs at each place."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).relu())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("channels", "goal"),
+    [
+        (3, {"max_bytes": 400}),
+        (3, {"max_loss": 0.2}),
+        (1, {"max_bytes": 200}),
+        (1, {"price": 0.01}),
+    ],
+)
+def test_networks_of_images_and_texts_are_compressed(channels: int, goal: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(160, 1, 4, 4)
+    classes = (x[:, 0] > 0).long() + (x[:, 0] > 1).long()
+    y = classes if channels > 1 else 0.01 * (x + 0.1 * torch.randn_like(x))
+    train, valid = (x[:100], y[:100]), (x[100:], y[100:])
+    family = nd.fit(Mapped(channels), train, valid, epochs=20, lr=0.02, batch_size=20)
+    found = nd.compress(
+        family, train, valid, lam=0.01, **{**QUICK, "epochs": 8, "batch_size": 20}, **goal
+    )
+    metric = None if channels > 1 else "rmse"
+    before, after = (
+        float(values_of(net(valid[0])[None].detach(), valid[1], family.task, metric))
+        for net in (family.export(0.01), found.net)
+    )
+    assert after <= before + 0.2 if channels > 1 else after < 2 * before
+    assert found.n_bytes < (400 if channels > 1 else 200)
+
+
+@pytest.mark.slow
+@may_be_useless
+def test_families_of_networks_of_images_are_compressed() -> None:
+    x = torch.randn(60, 1, 4, 4)
+    family = nd.fit(Mapped(1), (x, x), epochs=2)
+    assert nd.compress(family, (x, x), (x, x), max_bytes=900, **QUICK).n_bytes <= 900
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def _is_useless(net: nn.Module, context: Context, valid: Dataset) -> bool:
     """Returns whether a constant predicts validation data as well as a network, by the proper loss."""
     task, targets, out = context.task, valid.y.cpu(), outputs(net, valid)
     name = task.proper
-    constant = constant_of(task, context.data.y, targets, out.shape[-1], [name])
+    constant = constant_of(task, context.data.y, targets, out[0].numel(), [name])
     return float(values_of(out[None], targets, task, name)[0]) >= constant.get(name, math.inf)
 
 

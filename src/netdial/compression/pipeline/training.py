@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from netdial.core.errors import NonFiniteError
 from netdial.core.noise import seeded
 from netdial.family.leaves import frozen_norms
-from netdial.task import Task
+from netdial.task import DenseClassification, DenseRegression, Task
 from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch
 from netdial.train.optimiser import Rates, build_optimizer, drop_gradients, make_rates
@@ -214,12 +214,17 @@ class SqueezeMethod:
 
 
 def apart(task: Task, outputs: Tensor, wanted: Tensor) -> Tensor:
-    """Returns how far outputs are from those of a teacher, per example (Hinton, Vinyals & Dean 2015; squares for numbers)."""
-    if task.targets != "classes" or outputs.shape[-1] < 2:
-        return (outputs - wanted).square().sum(dim=-1).mean() / 2
-    soft = (wanted / _WARMTH).softmax(dim=-1)
-    told = (outputs / _WARMTH).log_softmax(dim=-1)
-    return _WARMTH**2 * nn.functional.kl_div(told, soft, reduction="batchmean")
+    """Returns how far outputs are from those of a teacher, per example (Hinton, Vinyals & Dean 2015; squares for numbers).
+
+    Where there are places, it is the mean over them, as the loss is.
+    """
+    axis = task.axis if isinstance(task, DenseClassification) else -1
+    if task.targets not in ("classes", "class maps") or outputs.shape[axis] < 2:
+        squares = (outputs - wanted).square()
+        return (squares if isinstance(task, DenseRegression) else squares.sum(dim=-1)).mean() / 2
+    soft = (wanted / _WARMTH).softmax(dim=axis)
+    told = (outputs / _WARMTH).log_softmax(dim=axis)
+    return _WARMTH**2 * nn.functional.kl_div(told, soft, reduction="none").sum(dim=axis).mean()
 
 
 @torch.no_grad()
