@@ -79,7 +79,16 @@ def bent(s: Any, y: Tensor) -> Tensor:
     return s.two(F.prelu(pooled - 1, s.v) + F.prelu(y, s.w[0, :1]))
 
 
-@pytest.mark.parametrize("run", [spreads, moved, bent])
+def named(s: Any, y: Tensor) -> Tensor:
+    wide, steps = y.unsqueeze(dim=1), y[:, :, None].expand(-1, -1, 4)
+    made = wide.squeeze(dim=1) + torch.squeeze(input=wide, dim=1)
+    made = made + wide.select(dim=1, index=0) + torch.select(wide, -2, 0)
+    made = made + wide.movedim(source=1, destination=2).squeeze(dim=-1)
+    pairs = torch.flip(steps, dims=(2,)).flip(dims=[2]).unfold(dimension=-1, size=2, step=2)
+    return s.two(made + pairs.sum(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("run", [spreads, moved, bent, named])
 @pytest.mark.parametrize("asks", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_channels_pass_whatever_the_arguments_are_called(run: Made, asks: bool) -> None:
     assert 6 in checked(run, asks=asks).widths.values()

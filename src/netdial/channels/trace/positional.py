@@ -26,9 +26,17 @@ _ORDERS = (
     ("tensors",),
     ("self",),
 )
-_PERMUTED = ("input", "dims")
-"""The same of a permutation alone; others take dimensions under that name behind other numbers."""
 """Names of the tensors that functions and methods of torch begin with, and of what is given by position with them."""
+_OWN_ORDERS = {
+    "permute": ("input", "dims"),
+    "flip": ("input", "dims"),
+    "squeeze": ("input", "dim"),
+    "select": ("input", "dim", "index"),
+    "unfold": ("input", "dimension", "size", "step"),
+    "movedim": ("input", "source", "destination"),
+    "moveaxis": ("input", "source", "destination"),
+}
+"""The same of some alone; others take such numbers behind others."""
 _NUMPYS = {
     "axis": "dim",
     "keepdims": "keepdim",
@@ -58,8 +66,8 @@ def by_position(traced: fx.GraphModule) -> None:
         elif node.op in ("call_function", "call_method"):
             if node.target is F.scaled_dot_product_attention:
                 _moved(node, ("query", "key", "value"))
-            orders = (*_ORDERS, _PERMUTED) if name_of(node) == "permute" else _ORDERS
-            for order in orders:
+            own = _OWN_ORDERS.get(name_of(node))
+            for order in _ORDERS if own is None else (*_ORDERS, own):
                 names = order[1:] if node.op == "call_method" and order[0] == "input" else order
                 _moved(node, names, 1 if names is not order else 0)
 
@@ -113,6 +121,12 @@ def _exchanged(graph: fx.Graph, x: Any, *dims: Any, **named: Any) -> fx.Node:
     return graph.call_function(torch.transpose, (x, *dims, *named.values()))
 
 
+def _picked(graph: fx.Graph, x: Any, dim: int, at: Any) -> fx.Node:
+    """Returns what picks one place along a dimension, as an index."""
+    rest = (slice(None),) * (dim if dim >= 0 else -1 - dim)
+    return graph.call_function(operator.getitem, (x, (*rest, at) if dim >= 0 else (..., at, *rest)))
+
+
 def _empty(graph: fx.Graph, like: Any, *sizes: Any) -> fx.Node:
     return graph.call_method("new_empty", (like, *(sizes or ((0,),))))
 
@@ -127,6 +141,7 @@ _SPELLED: dict[str, Callable[..., fx.Node | None]] = {
     "addmv": _summed(lambda graph, product: product),
     "addbmm": _summed(lambda graph, product: graph.call_method("sum", (product, 0))),
     "swapdims": _exchanged,
+    "select": _picked,
     "mv": _product,
     "dot": _product,
     "new": _empty,
