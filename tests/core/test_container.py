@@ -291,6 +291,15 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
         save_tree(tmp_path / "file" / "tree", {}, "test")
 
 
+def test_sparse_tensors_come_back_as_they_were(tmp_path: Path) -> None:
+    values = [[1, 0, 1], [2, 1, 0]], [-3.0, 2.0, 1.0]
+    plain = torch.sparse_coo_tensor(*values, (2, 3), check_invariants=True)
+    save_tree(path := tmp_path / "tree.safetensors", {"a": [plain]}, "family")
+    (found,) = load_tree(path, "family")["a"]
+    assert found.is_sparse and torch.equal(found.to_dense(), plain.to_dense())
+    assert container.read_plain(path) == {"a": [None]}
+
+
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
 def test_files_have_the_permissions_that_the_users_files_have(tmp_path: Path, umask: int) -> None:
     """Those of safetensors were for the owner alone, so that nobody else could open a run or a family."""

@@ -13,10 +13,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import netdial as nd
 from netdial import compression
 from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.storage.boundary import UncheckedFile
 from netdial.core.storage.container import load_tree, save_tree
 from netdial.models.member import load_member
@@ -371,3 +373,39 @@ def test_a_network_that_was_changed_since_it_was_built_is_not_taken_for_that(
     net.add_module("more", nn.Linear(2, 2))
     nd.save(nd.Family(nn.Sequential(net)), tmp_path / "around")
     assert "net" not in nd.inspect(tmp_path / "around").about
+
+
+class Bought(nn.Module):
+    """Users and items, smoothed over a sparse matrix of what was bought."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users, self.items = nn.Embedding(4, 6), nn.Embedding(5, 6)
+        self.mid, self.out = nn.Linear(6, 8), nn.Linear(8, 1)
+        bought = torch.rand(9, 9, generator=torch.Generator().manual_seed(0)) > 0.5
+        self.register_buffer("bought", bought.float().to_sparse())
+
+    def forward(self, user: Tensor, item: Tensor) -> Tensor:
+        all_of_them = torch.cat([self.users.weight, self.items.weight])
+        users, items = torch.sparse.mm(self.bought, all_of_them).split([4, 5])
+        return self.out(torch.relu(self.mid(users[user] * items[item])))
+
+
+@pytest.mark.slow
+def test_networks_with_sparse_matrices_are_cut_shrunk_and_saved(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    rows = {"user": torch.randint(0, 4, (16,)), "item": torch.randint(0, 5, (16,))}
+    y, path = torch.randn(16, 1), tmp_path / "net.safetensors"
+    kept = nd.slim(Bought(), share=0.5, example=rows)
+    small = nd.shrink(Bought(), (rows, y), loss=F.mse_loss, size="90 params", epochs=4)
+    for cut in (kept, small):
+        assert cut.graph.widths["mid"] < 8
+        nd.save(cut, path)
+        again = nd.load_model(path, Bought())
+        assert again.bought.is_sparse
+        x = cut.graph.example
+        assert same_outputs(evaluated(cut.graph.traced, x), evaluated(again, x))
+    family = nd.fit(Bought(), (rows, y), loss=F.mse_loss, lam=(0.01, 1), epochs=2)
+    nd.save(family, path)
+    again, member = nd.load_model(path, Bought()).export(0.1), family.export(0.1)
+    assert torch.equal(again(**rows), member(**rows))

@@ -134,7 +134,7 @@ def _lines(graph: Graph, reader: Reader, x: Tensor, found: Mapping[fx.Node, Any]
 
 def by_channel(x: Tensor, dim: int) -> Tensor:
     """Returns a line ``[C, *]`` for each channel; a tensor may have no dimension besides."""
-    lines = x.movedim(dim, 0)
+    lines = x.to_dense().movedim(dim, 0)  # a matrix of a graph may be sparse
     return lines.flatten(1) if lines.ndim > 1 else lines[:, None]
 
 

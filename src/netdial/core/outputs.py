@@ -208,8 +208,8 @@ def same_outputs(
 
 
 def doubled(x: Tensor) -> Tensor:
-    """Returns numbers in double precision, complex ones as such."""
-    return x.to(torch.complex128 if x.is_complex() else torch.float64)
+    """Returns numbers in double precision, complex ones as such, zeros of a sparse tensor among them."""
+    return x.to_dense().to(torch.complex128 if x.is_complex() else torch.float64)
 
 
 def _apart(one: Tensor, other: Tensor, *, equal_nan: bool) -> float:

@@ -57,7 +57,9 @@ def restore(net: nn.Module, dtypes: dict[str, torch.dtype]) -> None:
 
 
 def flush(leaf: Tensor) -> int:
-    """Makes numbers too small for a normal float 0, and returns how many there were."""
+    """Makes numbers too small for a normal float 0, and returns how many there were; sparse ones stay."""
+    if leaf.layout is not torch.strided:
+        return 0
     tiny = (leaf.data.abs() < torch.finfo(leaf.dtype).tiny) & (leaf.data != 0)
     leaf.data[tiny] = 0
     return int(tiny.sum())

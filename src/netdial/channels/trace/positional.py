@@ -124,7 +124,8 @@ def _exchanged(graph: fx.Graph, x: Any, *dims: Any, **named: Any) -> fx.Node:
 def _picked(graph: fx.Graph, x: Any, dim: int, at: Any) -> fx.Node:
     """Returns what picks one place along a dimension, as an index."""
     rest = (slice(None),) * (dim if dim >= 0 else -1 - dim)
-    return graph.call_function(operator.getitem, (x, (*rest, at) if dim >= 0 else (..., at, *rest)))
+    place: Any = (*rest, at) if dim >= 0 else (..., at, *rest)
+    return graph.call_function(operator.getitem, (x, place))
 
 
 def _empty(graph: fx.Graph, like: Any, *sizes: Any) -> fx.Node:

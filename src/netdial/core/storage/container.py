@@ -225,6 +225,10 @@ def _header(path: Path, metadata: Mapping[str, str] | None, *, said: bool = True
 
 
 def _detach(tree: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(tree, Tensor) and tree.layout is torch.sparse_coo:
+        whole = tree.detach().coalesce()
+        parts = [whole.indices(), whole.values(), list(whole.shape)]
+        return {"sparse": _detach(parts, path, tensors)}
     if isinstance(tree, Tensor):
         while path in tensors:  # keys such as 1 and "1", or "a/b", give one path twice
             path += "+"
@@ -243,6 +247,11 @@ def _attach(skeleton: Any, tensors: Mapping[str, Tensor | None]) -> Any:
     ((kind, content),) = skeleton.items()
     if kind == "tensor":
         return tensors[content]
+    if kind == "sparse":
+        at, values, shape = _attach(content, tensors)
+        if values is None:  # tensors are not read
+            return None
+        return torch.sparse_coo_tensor(at, values, shape, check_invariants=True).coalesce()
     if kind == "dict":
         return {_key(key): _attach(value, tensors) for key, value in content}
     if kind == "list":
