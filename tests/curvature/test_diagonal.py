@@ -202,6 +202,31 @@ def test_a_layer_without_units_has_no_curvature() -> None:
     torch.testing.assert_close(found["last.weight"], alone["weight"])
 
 
+@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize("how", ["fisher", "ggn"])
+def test_what_torch_differentiates_wrongly_side_by_side_goes_one_by_one(
+    how: str, rows: int
+) -> None:
+    """Examples of PReLU were added up where there are as many vectors as examples, or one."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.PReLU(4), nn.Linear(4, 2))
+    x, y = torch.randn(rows, 3), torch.arange(rows) % 2
+    found = diagonal(net, (x, y), kind="classification", how=how)["1.weight"]
+    alone = [
+        diagonal(net, (x[i : i + 1], y[i : i + 1]), kind="classification", how=how)
+        for i in range(rows)
+    ]
+    out, due = net(x), torch.zeros(4)
+    for i in range(rows):
+        probs = out[i].softmax(0).detach()
+        for k in range(2):
+            (slope,) = torch.autograd.grad(
+                -out[i].log_softmax(0)[k], net[1].weight, retain_graph=True
+            )
+            due += (probs[k] if how == "ggn" else float(y[i] == k)) * slope.square()
+    torch.testing.assert_close(found, due)
+    torch.testing.assert_close(sum(one["1.weight"] for one in alone), due)
+
+
 def test_torch_says_nothing_of_how_it_runs_single_examples() -> None:
     """Recurrent layers have no batched form there; the warning asks users to file an issue with torch."""
     net = nn.Sequential(nn.Unflatten(1, (3, 1)), Last(nn.LSTM(1, 2, batch_first=True)))

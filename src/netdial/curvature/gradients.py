@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from netdial.core.layout import Params
+from netdial.core.outputs import same_outputs
 from netdial.curvature.model import Model, one_tensor_of, prepare, twice_differentiable
 from netdial.data.memory.containers import Data
 from netdial.task import Task
@@ -52,7 +53,8 @@ def rows(model: Model, x: Tensor, vectors: Tensor, names: Sequence[str]) -> Iter
     """Yields J_iᵀ v_ik of some parameters, ``name -> [b, K, *shape]``, for as many examples at a time as fit.
 
     J_i is the Jacobian of the outputs of example i, which runs alone, in a batch of one. A network that ``torch.func.vmap``
-    cannot run (recurrent layers, control flow that depends on the data) is differentiated one example after another.
+    cannot run (recurrent layers, control flow that depends on the data), or runs wrongly (PReLU, where it takes vectors for
+    examples), is differentiated one example after another.
 
     Args:
         model: network and data.
@@ -70,9 +72,15 @@ def rows(model: Model, x: Tensor, vectors: Tensor, names: Sequence[str]) -> Iter
     count = max(1, NUMBERS // max(each, 1))
     for inputs, v in zip(x.split(count), vectors.split(count), strict=True):
         try:
-            yield vmap(single)(inputs, v)
+            found = vmap(single)(inputs, v)
         except RuntimeError:
-            yield from (_alone(model, inputs[i : i + 1], v[i], wanted) for i in range(len(v)))
+            found = {}
+        first = _alone(model, inputs[:1], v[0], wanted)
+        if found and same_outputs(first, {n: g[:1] for n, g in found.items()}, equal_nan=True):
+            yield found
+            continue
+        yield first
+        yield from (_alone(model, inputs[i : i + 1], v[i], wanted) for i in range(1, len(v)))
 
 
 def _alone(model: Model, x: Tensor, vectors: Tensor, wanted: Params) -> Params:
