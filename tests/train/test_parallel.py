@@ -11,14 +11,14 @@ import pytest
 import torch
 
 SCRIPT = """
-import sys, torch
+import os, sys, torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from netdial.family.family import Family
 from netdial.train.fit import run
 from netdial.train.config import make_config
 from netdial.core.storage.container import load_tree, save_tree
-from netdial.train.loop import Interrupted
+from netdial.core.errors import DataError
 from pathlib import Path
 
 devices, folder = int(sys.argv[1]), Path(sys.argv[2])
@@ -43,13 +43,14 @@ CASES = {
     "joint": ("mlp", {"joint": 0.5}),
     "table": ("mlp", {"map": "table", "lams": (0.01, 1.0, 50.0)}),
     "loader": ("mlp", {}),
+    "unseeded": ("norm", {"groups": 8, "joint": 0}),
 }
 for name, (net, settings) in CASES.items():
     options = {"epochs": 3, "batch_size": 22, "groups": 4, **settings}
     if devices == 2:
         options.update(devices=2, strategy="ddp", accelerator="cpu")
     config = make_config(**options)
-    torch.manual_seed(1)
+    torch.manual_seed(1 + (name == "unseeded") * int(os.environ.get("LOCAL_RANK", 0)))
     family = Family(NETS[net](), config.family())
     data = DataLoader(TensorDataset(x, y), batch_size=22, shuffle=True) if name == "loader" else (x, y)
     epochs = []
@@ -60,6 +61,14 @@ for name, (net, settings) in CASES.items():
     rank = torch.distributed.get_rank() if devices == 2 else 0
     valid = [epoch.valid for epoch in epochs]
     save_tree(folder / f"{name}.{rank}", {"state": dict(family.state_dict()), "valid": valid}, "test")
+
+if devices == 2:
+    for rows, held in (((x, y), (x[torch.randperm(66)], y)), ((x + rank, y), (x, y))):
+        try:
+            run(family, rows, held, kind="classification", config=config)
+        except DataError as error:
+            with open(folder / f"refused.{rank}", "a") as file:
+                print(error, file=file)
 """
 CASES = [
     "plain",
@@ -72,6 +81,7 @@ CASES = [
     "joint",
     "table",
     "loader",
+    "unseeded",
 ]
 
 
@@ -132,3 +142,13 @@ def test_all_processes_hold_the_same_family(folders: tuple[Path, Path], name: st
         assert torch.equal(first[key], saved[key]), key
     valid = [load_tree(folders[1] / f"{name}.{rank}", "test")["valid"] for rank in (0, 1)]
     assert valid[0] == valid[1] and len(valid[0]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.dist
+def test_data_that_differ_among_processes_are_refused(folders: tuple[Path, Path]) -> None:
+    """Rows that a script splits or makes without a seed: gradients of both were added up without a word."""
+    for rank in (0, 1):
+        valid, train = (folders[1] / f"refused.{rank}").read_text().splitlines()
+        assert valid.startswith("validation part: the 2 processes of this training have different")
+        assert train.startswith("training part: ") and "random_state=0" in train

@@ -49,7 +49,7 @@ from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, admit_training, advise, hold, suited
 from netdial.train.config import make
 from netdial.train.loop import Epoch, Session, going_on, train
-from netdial.train.session import agreement, launch, make_feed, with_lengths
+from netdial.train.session import agreement, begin_alike, launch, make_feed, with_lengths
 
 
 @dataclass(frozen=True)
@@ -256,6 +256,8 @@ def run(
     config = with_lengths(config, admitted)
     workers, device = launch(config)
     graph = graph.to(device)
+    held = [*graph.traced.parameters(), *graph.traced.buffers()]
+    begin_alike(workers, held, {"training part": admitted, "validation part": part})
     sound = _gives_numbers(graph)
     feed = make_feed(
         admitted,

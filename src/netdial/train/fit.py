@@ -35,7 +35,7 @@ from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.method import FamilyMethod, FamilyState
 from netdial.train.optimiser import moves_numbers_apart
-from netdial.train.session import agreement, launch, make_feed, with_lengths
+from netdial.train.session import agreement, begin_alike, launch, make_feed, with_lengths
 
 
 @checked
@@ -132,6 +132,8 @@ def run(
     config = with_lengths(config, admitted)
     workers, device = launch(config)
     family.to(device)
+    held = [t for one in (family, family.net) for t in (*one.parameters(), *one.buffers())]
+    begin_alike(workers, held, {"training part": admitted, "validation part": judged})
     feed = make_feed(
         admitted,
         config,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -152,6 +153,44 @@ def agreement(workers: Workers) -> Callable[[bool], bool]:
         return bool(votes > 0)
 
     return agree
+
+
+@torch.no_grad()
+def begin_alike(
+    workers: Workers, held: Iterable[Tensor], parts: Mapping[str, Dataset | Loader | None]
+) -> None:
+    """Gives all processes the numbers that the first one begins with, and refuses data that are not the same in each.
+
+    Every process runs the user's script, so what that draws without a seed is another one in each.
+
+    Args:
+        workers: the processes.
+        held: what is trained, and its buffers.
+        parts: data by what they are called; of those that a loader gives nothing is known before they are read.
+
+    Raises:
+        DataError: a part differs.
+    """
+    if workers.count == 1:
+        return
+    agree = agreement(workers)
+    for name, part in parts.items():
+        mine = _mark(part) if isinstance(part, Dataset) else ()
+        if agree(repr(mine) != repr(workers.fabric.broadcast(mine))):
+            raise DataError(
+                f"{name}: the {workers.count} processes of this training have different rows; each runs the script from its "
+                "beginning, so give what draws or splits the rows a seed (torch.manual_seed, random_state=0)"
+            )
+    for tensor in held:
+        tensor.copy_(workers.fabric.broadcast(tensor.cpu()))
+
+
+def _mark(part: Dataset) -> tuple[float, ...]:
+    """Returns numbers that differ if examples do, or their order."""
+    place = torch.linspace(1, 2, len(part), dtype=torch.float64)
+    held = (t.cpu() for t in (part.x, part.y, part.weight) if t is not None)
+    sums = (t.reshape(len(t), math.prod(t.shape[1:])).sum(1, dtype=torch.float64) for t in held)
+    return (len(part), *(float(each @ place) for each in sums))
 
 
 @contextmanager
