@@ -13,6 +13,7 @@ from torch import Tensor
 
 from netdial.core.best import best
 from netdial.measure.compare import (
+    Scores,
     constant_of,
     excess,
     paired,
@@ -129,3 +130,21 @@ def test_a_task_that_says_no_constant_gets_the_one_of_least_nll() -> None:
     counts = torch.tensor([0, 0, 0, 1, 2, 2])
     found = Task.constant(CLASSES, counts, 3).softmax(dim=0)
     torch.testing.assert_close(found, torch.tensor([3, 1, 2]).double() / 6, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("rows", [12, 30])
+def test_weights_leave_a_metric_that_is_no_mean_as_it_is(rows: int) -> None:
+    """Of 20 rows or fewer there are as many groups of the jackknife as examples."""
+    source = torch.Generator().manual_seed(0)
+    outputs, targets = torch.randn(3, rows, 2, generator=source), torch.arange(rows) % 2
+    weight = torch.rand(rows, generator=source)
+    found = Scores.of(outputs, targets, Classification(), "balanced_accuracy")
+    weighted = Scores.join([found, found]).weighted(weight)
+    assert torch.equal(weighted.losses, found.losses.repeat(2))
+    assert torch.equal(weighted.terms, found.terms.repeat(2, 1))
+    plain = Scores.of(outputs, targets, Classification()).weighted(weight)
+    due = [
+        float((weight * torch.nn.functional.cross_entropy(one, targets, reduction="none")).sum())
+        for one in outputs
+    ]
+    assert plain.losses.tolist() == pytest.approx([one / float(weight.sum()) for one in due])

@@ -151,11 +151,13 @@ class Scores:
         losses: values of the metric ``[M]``, their sign such that lower is better; a mean of the terms where it is one.
         terms: what examples add to it ``[M, G]``, lower is better.
         proper: what they add to the proper loss ``[M, N]``; None if that is the metric.
+        is_mean: whether the metric is a mean over examples, of which each has its term.
     """
 
     losses: Tensor
     terms: Tensor
     proper: Tensor | None = None
+    is_mean: bool = True
 
     @classmethod
     def of(cls, outputs: Tensor, targets: Tensor, task: Task, metric: str | None = None) -> Scores:
@@ -166,10 +168,11 @@ class Scores:
         """
         name = metric or task.proper
         terms = terms_of(outputs, targets, task, name)
-        losses = terms.mean(dim=1)
-        if task.known(name).each is None:
+        losses, is_mean = terms.mean(dim=1), task.known(name).each is not None
+        if not is_mean:
             losses = -task.better(name) * values_of(outputs, targets, task, name)
-        return cls(losses, terms, None if name == task.proper else terms_of(outputs, targets, task))
+        proper = None if name == task.proper else terms_of(outputs, targets, task)
+        return cls(losses, terms, proper, is_mean)
 
     @classmethod
     def of_draws(
@@ -188,8 +191,8 @@ class Scores:
         """Returns the scores with a weight ``[N]`` for each example; a metric that is no mean over examples stays as it is."""
         scale = weight.double() / weight.double().mean().clamp_min(1e-300)
         proper = None if self.proper is None else self.proper * scale
-        if self.terms.shape[1] != len(scale):
-            return Scores(self.losses, self.terms, proper)
+        if not self.is_mean:
+            return replace(self, proper=proper)
         terms = self.terms * scale
         return Scores(terms.mean(dim=1), terms, proper)
 
@@ -201,6 +204,7 @@ class Scores:
             torch.cat([one.losses for one in scores]),
             torch.cat([one.terms for one in scores]),
             torch.cat(proper) if proper else None,
+            all(one.is_mean for one in scores),
         )
 
     def rows(self, lams: Sequence[float]) -> list[Row]:
