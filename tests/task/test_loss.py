@@ -111,6 +111,15 @@ def test_what_a_loss_holds_is_of_the_type_of_training_where_members_are_scored()
     nd.choose(family, (X, labels), shares=[0.0, 0.5], lams=3)
 
 
+def test_what_a_loss_holds_goes_where_the_outputs_are() -> None:
+    """Training moves a network to the accelerator, and members are scored on the processor."""
+    task = Loss.of(nn.CrossEntropyLoss(weight=torch.ones(2)))
+    found = task.nll(
+        torch.zeros(3, 2, device="meta"), torch.zeros(3, dtype=torch.long, device="meta")
+    )
+    assert found.device.type == "meta"
+
+
 def test_complex_outputs_are_scored_as_they_are_trained() -> None:
     class Complex(nn.Module):
         def __init__(self) -> None:

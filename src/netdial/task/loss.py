@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, ShapeError, first_line
 from netdial.data.memory.targets import Targets
@@ -81,7 +81,10 @@ class Loss(Task):
                 f"the loss of this family was a function ({self.title}), and files do not hold functions; give it again: "
                 "loss=, or kind=netdial.task.Loss.of(function)"
             )
-        found = self.function(*self._as_tried(outputs, targets))
+        function = self.function
+        if isinstance(function, nn.Module):  # its weights of classes go where the outputs are
+            function = function.to(outputs.device)
+        found = function(*self._as_tried(outputs, targets))
         if not isinstance(found, Tensor) or not found.is_floating_point():
             what = list(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
             raise ConfigError(
