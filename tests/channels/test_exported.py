@@ -561,6 +561,27 @@ def test_a_buffer_that_the_first_call_registers_is_one_of_the_graph() -> None:
     torch.testing.assert_close(graph.traced(x), wanted)
 
 
+class MaskedWords(nn.Module):
+    """Words that see those before them, as many as two examples have heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 6)
+        self.block = nn.TransformerEncoderLayer(6, 2, 10, batch_first=True)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, words: Tensor) -> Tensor:
+        length = int(words.size(1))
+        later = torch.ones(length, length, dtype=torch.bool).triu(1)
+        return self.out(self.block(self.table(words), src_mask=later))
+
+
+def test_a_mask_may_be_as_long_as_the_example_has_heads_in_all() -> None:
+    words = torch.randint(0, 7, (2, 4), generator=torch.Generator().manual_seed(0))
+    graph = Graph.of(MaskedWords().eval(), words)
+    assert is_exported(graph.traced) and graph.widths["block.linear1"] == 10
+
+
 def test_dynamo_still_compiles_after_an_export() -> None:
     traced = trace(Net(lambda self, x: x.view(len(x), -1)), X)
     torch._dynamo.reset()

@@ -212,7 +212,7 @@ def _merged(
     (b, h, t, _), s = q.shape, k.shape[2]
     mask = None
     if attn_mask is not None:
-        if attn_mask.shape == (b * h, t, s):
+        if attn_mask.dim() == 3 and attn_mask.shape == (b * h, t, s):  # b is no number in exports
             mask = _added(attn_mask.view(b, h, t, s), q.dtype)
         elif attn_mask.shape == (t, s):
             mask = _added(attn_mask.view(1, 1, t, s), q.dtype)
