@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
 import sys
 import traceback
@@ -21,6 +22,9 @@ OWN = (str(Path(__file__).parent), str(Path(torch.__file__).parent), traceback._
 """Where code lies that is not the user's: netdial's, torch's and what prints tracebacks."""
 _FREE = ("training", "inplace", "p", "dropout", "momentum", "sparse")
 """Attributes of layers that may differ: they do not change what the network computes once it is trained."""
+_OPERATIONS = ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "and", "or", "xor")
+IN_PLACE = {f"i{name}" for name in _OPERATIONS}
+SETS = (operator.setitem.__name__, "__setitem__")
 _PLAIN = (bool, int, float, str, tuple)
 _ASKS = ("size", "dim", "numel", "new_zeros", "new_ones", "new_full", "new_empty")
 _ABOUT = ("shape", "ndim", "dtype", "device", "layout", "requires_grad", "is_cuda")
@@ -52,6 +56,18 @@ def name_of(node: fx.Node) -> str:
     if isinstance(node.target, torch._ops.OpOverload):
         return str(node.target.overloadpacket.__name__)
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def changes_in_place(traced: nn.Module, node: fx.Node) -> bool:
+    """Returns whether a node changes its first input."""
+    if node.op == "call_module":
+        return bool(getattr(traced.get_submodule(str(node.target)), "inplace", False))
+    if node.op not in ("call_method", "call_function"):
+        return False
+    name = name_of(node)
+    if name in IN_PLACE or name in SETS or (name.endswith("_") and not name.endswith("__")):
+        return True
+    return bool(node.kwargs.get("inplace", False)) or node.kwargs.get("out") is not None
 
 
 def only_asks(node: fx.Node) -> bool:

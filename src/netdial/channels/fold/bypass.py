@@ -30,8 +30,7 @@ from netdial.channels.constants import known
 from netdial.channels.graph import Graph
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
-from netdial.channels.nodes import is_even, module_of
-from netdial.channels.trace.inplace import changes_in_place
+from netdial.channels.nodes import changes_in_place, is_even, module_of
 from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluated, same_outputs
 

@@ -38,7 +38,7 @@ from netdial.channels.trace.aten.ctc import ctc_named
 from netdial.channels.trace.aten.plain import plainly
 from netdial.channels.trace.aten.restating import restate, shape_of
 from netdial.channels.trace.inplace import keep_changes
-from netdial.channels.trace.opaque import Call, filled, opaque
+from netdial.channels.trace.opaque import INSIDE, Call, OneInput, filled, opaque, weights_set
 from netdial.channels.trace.ready import (
     DataDetached,
     hooks_kept,
@@ -47,15 +47,13 @@ from netdial.channels.trace.ready import (
     symbolic_len,
     unchecked,
 )
-from netdial.channels.trace.state import StateChanged, alone, settled, state_kept
+from netdial.channels.trace.state import StateChanged, alone, set_aside, settled
 from netdial.channels.trace.symbolic import Taken, detach
 from netdial.core.errors import TraceError
-from netdial.core.outputs import contents_kept, numbers
+from netdial.core.outputs import contents_kept
 
 wrap_with_set_grad_enabled = torch.ops.higher_order.wrap_with_set_grad_enabled
 wrap_with_autocast = torch.ops.higher_order.wrap_with_autocast
-_INSIDE = "net"
-"""Where the network lies in what is exported; the names of its parts begin with it."""
 
 
 class Aside(TraceError):
@@ -76,6 +74,7 @@ def export(
     example: Tensor,
     whole: Collection[type[nn.Module]] = (),
     asked: Collection[Place] = (),
+    weights: Collection[str] = (),
 ) -> Taken:
     """Returns the graph of a network in its present mode, and the constants that its forward pass makes, by name.
 
@@ -84,6 +83,7 @@ def export(
         example: inputs ``[b, ...]``; one is taken twice, for a size of 1 is no symbol.
         whole: classes of the user's own modules that are one operation each.
         asked: where code goes the example's way.
+        weights: names of parameters that its forward pass sets.
 
     Raises:
         TraceError: it cannot be exported, depends on the size of the batch, runs partly under ``autocast`` (``Aside``) or
@@ -106,7 +106,7 @@ def export(
         Guarded(),
     ):
         warnings.simplefilter("ignore")
-        inside = _OneInput(net)
+        inside = OneInput(net, weights, others)
         shapes = {"x": {0: Dim.DYNAMIC}}
         program, by_chance = drawn(
             lambda: torch.export.export(inside, (example,), dynamic_shapes=shapes, strict=False),
@@ -119,7 +119,7 @@ def export(
     settle_checks(program, asked, [call.layer for call in calls])
     for name in sorted(inside.counted):
         raise StateChanged.read(net, name)
-    return _Raising(net, program, calls).run()
+    return _Raising(net, program, calls).run(weights)
 
 
 def export_modes(net: nn.Module, example: Tensor, asked: set[Place]) -> tuple[Taken, Taken]:
@@ -139,36 +139,17 @@ def _both_modes(net: nn.Module, example: Tensor, asked: Collection[Place]) -> tu
     Modules of the user's own without parameters that change buffers, or run under ``autocast``, are one operation in both.
     """
     whole: set[type[nn.Module]] = set()
+    with contents_kept(net):
+        weights = weights_set(net, example)
     while True:
         try:
-            trained = export(net.train(), example, whole, asked)
-            return trained, export(net.eval(), example, whole, asked)
+            trained = export(net.train(), example, whole, asked, weights)
+            return trained, export(net.eval(), example, whole, asked, weights)
         except (StateChanged, Aside) as error:
             kind = alone(net, error.owner)
             if kind is None or kind in whole:
                 raise
             whole.add(kind)
-
-
-class _OneInput(nn.Module):
-    """A network that is called with its inputs and nothing else, whatever its signature.
-
-    It returns what the network does, and besides what the forward pass sets the network's own tensors to, by their names:
-    an exported graph would lose that.
-    """
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.add_module(_INSIDE, net)
-        self.counted: set[str] = set()
-
-    def forward(self, x: Tensor) -> Any:
-        net = self.get_submodule(_INSIDE)
-        before = numbers(net)
-        with state_kept(net, Tensor) as replaced:
-            made = net(x)
-        self.counted |= {name for name, value in numbers(net).items() if value != before.get(name)}
-        return made, replaced
 
 
 class _Raising:
@@ -184,7 +165,7 @@ class _Raising:
         self.x: fx.Node | None = None
         self.gradients = True
 
-    def run(self) -> tuple[fx.Graph, dict[str, Tensor]]:
+    def run(self, weights: Collection[str] = ()) -> tuple[fx.Graph, dict[str, Tensor]]:
         """Returns the graph and the constants it reads that are no attributes of the network."""
         replaced: dict[str, fx.Node] = {}
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
@@ -198,7 +179,12 @@ class _Raising:
                 self._call(node)
             else:
                 self._block(node, self.program.graph_module)
+        reads = {str(node.target): node for node in self.graph.nodes if node.op == "get_attr"}
+        copies = {name: next(iter(reads[name].users)) for name in weights if name in reads}
+        set_aside(self.net, self.graph, copies)
         detach(self.graph)
+        if not self.net.training:  # they would be set to the same again
+            replaced = {name: node for name, node in replaced.items() if name not in weights}
         keep_changes(self.net, self.graph, self.constants, self._remembered(replaced))
         return self.graph, self.constants
 
@@ -337,7 +323,7 @@ def _is_off(node: fx.Node) -> bool:
 
 def _own_name(name: str) -> str:
     """Returns a name in what is exported as it is in the network."""
-    return name.removeprefix(_INSIDE).removeprefix(".")
+    return name.removeprefix(INSIDE).removeprefix(".")
 
 
 def _has(net: nn.Module, name: str) -> bool:

@@ -17,7 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from netdial.channels.nodes import like_kept, name_of, with_numbers, written
+from netdial.channels.nodes import (
+    IN_PLACE,
+    SETS,
+    changes_in_place,
+    like_kept,
+    name_of,
+    with_numbers,
+    written,
+)
 from netdial.channels.trace.answers.weights import memory
 from netdial.channels.trace.state import (
     StateChanged,
@@ -32,9 +40,6 @@ _VIEWS = {"getitem", "getattr", "view", "reshape", "flatten"}
 _VIEWS |= {"unflatten", "chunk", "split", "unbind", "diagonal"}
 _VIEWS |= {"permute", "transpose", "swapaxes", "movedim", "t", "squeeze", "unsqueeze", "expand"}
 _VIEWS |= {"expand_as", "broadcast_to", "contiguous", "to", "type_as", "float", "double", "detach"}
-_OPERATIONS = ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "and", "or", "xor")
-OPERATORS = {f"i{name}" for name in _OPERATIONS}
-_SETS = (operator.setitem.__name__, "__setitem__")
 _NEW = {
     "softmax",
     "log_softmax",
@@ -52,18 +57,6 @@ _SAVED = {"softmax", "log_softmax", "sigmoid", "tanh", "exp"}
 _SAVED |= {"sqrt", "rsqrt", "reciprocal"}
 """Operations whose gradient is computed of their result, which nobody may change."""
 _VIEW_MODULES = (nn.Flatten, nn.Unflatten, nn.Identity)
-
-
-def changes_in_place(traced: nn.Module, node: fx.Node) -> bool:
-    """Returns whether a node changes its first input."""
-    if node.op == "call_module":
-        return bool(getattr(traced.get_submodule(str(node.target)), "inplace", False))
-    if node.op not in ("call_method", "call_function"):
-        return False
-    name = name_of(node)
-    if name in OPERATORS or name in _SETS or (name.endswith("_") and not name.endswith("__")):
-        return True
-    return bool(node.kwargs.get("inplace", False)) or node.kwargs.get("out") is not None
 
 
 def changed(net: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, fx.Node]]:
@@ -190,7 +183,7 @@ def _piece_written(node: fx.Node, order: dict[fx.Node, int]) -> fx.Node:
     """Returns the node that gives a tensor with a piece written, where a node writes one; else the node itself."""
     name, graph, args = name_of(node), node.graph, list[Any](node.args)
     piece: fx.Node | None = None
-    if name in _SETS:
+    if name in SETS:
         base, at, value = args
     elif name == "index_put_" and len(args) == 3:
         base, places, value = args
@@ -286,7 +279,7 @@ def _is_alias(node: fx.Node) -> bool:
 def _plainly(node: fx.Node) -> bool:
     """Whether there is an operation that gives what one in place writes."""
     name = name_of(node)
-    return name in OPERATORS or name in _WRITES or hasattr(Tensor, name.removesuffix("_"))
+    return name in IN_PLACE or name in _WRITES or hasattr(Tensor, name.removesuffix("_"))
 
 
 _WRITES = ("copy_", "fill_", "zero_")
@@ -324,7 +317,7 @@ def _written(net: nn.Module, graph: fx.Graph, names: set[str]) -> dict[str, fx.N
 def _out_of_place(graph: fx.Graph, node: fx.Node) -> fx.Node:
     """Returns the node that gives what one in place writes."""
     name = name_of(node)
-    if name in OPERATORS:
+    if name in IN_PLACE:
         plainly = {"iand": operator.and_, "ior": operator.or_}
         found = plainly.get(name) or getattr(operator, name.removeprefix("i"))
         return graph.call_function(found, node.args)

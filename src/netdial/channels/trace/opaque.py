@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,11 +23,79 @@ from torch.utils._pytree import (
     tree_unflatten,
 )
 
+from netdial.channels.trace.answers.weights import weights_copied
 from netdial.channels.trace.ready import tell_hooks
-from netdial.channels.trace.state import state_kept
+from netdial.channels.trace.state import StateChanged, parameters_kept, settled, state_kept
 from netdial.channels.trace.symbolic import is_layer
+from netdial.core.outputs import numbers
 
+INSIDE = "net"
+"""Where the network lies in what is exported; the names of its parts begin with it."""
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+class OneInput(nn.Module):
+    """A network that is called with its inputs and nothing else, whatever its signature.
+
+    It returns what the network does, and besides what the forward pass sets the network's own tensors to, by their names:
+    an exported graph would lose that.
+
+    Args:
+        net: the network.
+        weights: names of parameters that its forward pass sets.
+        others: gets the ids of the modules that hold these.
+
+    Attributes:
+        counted: names of numbers that a forward pass changes.
+    """
+
+    def __init__(self, net: nn.Module, weights: Collection[str], others: set[int]) -> None:
+        super().__init__()
+        self.add_module(INSIDE, net)
+        self._weights, self._others = tuple(weights), others
+        self.counted: set[str] = set()
+
+    def forward(self, x: Tensor) -> Any:
+        """Returns what the network does, and what its own tensors are set to, by name."""
+        net = self.get_submodule(INSIDE)
+        before = numbers(net)
+        with (
+            weights_copied(net, self._weights, self._others) as copied,
+            state_kept(net, Tensor) as replaced,
+        ):
+            copies = copied(lambda _, weight: weight.clone())
+            made = net(x)
+        self.counted |= {name for name, value in numbers(net).items() if value != before.get(name)}
+        return made, replaced | copies
+
+
+def weights_set(net: nn.Module, example: Tensor) -> set[str]:
+    """Returns the names of parameters that a forward pass sets each time; the network is left in evaluation.
+
+    Raises:
+        StateChanged: only the first pass sets one, evaluation goes on changing one, or a recurrent layer holds one, which
+            reads it by itself.
+    """
+    found, bad = set[str](), set[str]()
+    for training in (True, False):
+        with (
+            settled(net.train(training), example) as first,
+            settled(net, example) as second,
+        ):
+            found.update(second)
+            bad.update({*first} - {*second})
+    seen: list[dict[str, Tensor]] = []
+    with parameters_kept(net), torch.no_grad(), suppress(Exception):
+        for _ in range(2 if found else 0):
+            net(example.clone())
+            seen.append({name: net.get_parameter(name).detach().clone() for name in found})
+        bad.update(name for name in found if not torch.allclose(seen[0][name], seen[1][name]))
+    for name in found:
+        if isinstance(net.get_submodule(name.rpartition(".")[0]), nn.RNNBase):
+            bad.add(name)
+    if bad:
+        raise StateChanged.filled(net, min(bad))
+    return found
 
 
 @dataclass

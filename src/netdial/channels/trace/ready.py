@@ -31,6 +31,7 @@ from netdial.channels.trace.inplace import changed
 from netdial.core.errors import TraceError
 
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
+_SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
 _LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
 _MAKERS = ("zeros", "ones", "full", "empty", "rand", "randn", "arange", "linspace", "eye")
 _CHECKS = (torch._assert, _assert_is_none)
@@ -107,7 +108,7 @@ def quiet() -> Iterator[None]:
 
 
 class DataDetached(TorchFunctionMode):
-    """Lets ``x.data`` be ``x.detach()``, which exports can follow."""
+    """Lets ``x.data`` be ``x.detach()``, which exports can follow, and what it is set to be written there."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -115,6 +116,8 @@ class DataDetached(TorchFunctionMode):
         """Returns what a function of torch gives."""
         if func == _DATA:
             return args[0].detach()
+        if func == _SET_DATA and args[0].shape == args[1].shape:
+            return args[0].detach().copy_(args[1].detach())
         return func(*args, **(kwargs or {}))
 
 

@@ -9,8 +9,7 @@ from torch import Tensor, fx
 from torch.utils._pytree import tree_map_only
 
 from netdial.channels.layers.keeping import Keeping
-from netdial.channels.nodes import module_of
-from netdial.channels.trace.inplace import changes_in_place
+from netdial.channels.nodes import changes_in_place, module_of
 from netdial.channels.trace.training import failed
 from netdial.core.outputs import evaluating, made_in
 

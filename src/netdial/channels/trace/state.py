@@ -19,12 +19,14 @@ from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 
 from netdial.channels.layers.keeping import Keeping
-from netdial.channels.nodes import WITHOUT_GRADIENTS, place
+from netdial.channels.nodes import WITHOUT_GRADIENTS, changes_in_place, name_of, place
 from netdial.channels.trace.answers.draws import drawn
 from netdial.channels.trace.answers.weights import WritesSeen, memory
 from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluated, plain
 
+_ALIASES = ("to", "float", "double", "contiguous", "type_as")
+"""Operations that give their tensor itself where it is so already."""
 _ALONE = (
     "in the forward pass of a module of its own that has no parameters: that stays one operation"
 )
@@ -88,17 +90,14 @@ class Remembered(StateChanged):
 
 
 @contextmanager
-def settled(net: nn.Module, example: Tensor) -> Iterator[None]:
+def settled(net: nn.Module, example: Tensor) -> Iterator[list[str]]:
     """Calls a network once, so that it holds the numbers which its forward pass sets to the same each time.
 
-    Raises:
-        StateChanged: the call sets parameters, which then are as they were.
+    Yields the names of parameters that the call sets, which are as they were.
     """
     with parameters_kept(net) as changed, torch.no_grad(), suppress(Exception):
         drawn(lambda: net(example.clone()), net)  # its failure is said by the export
-    if changed:
-        raise StateChanged.filled(net, changed[0])
-    yield
+    yield changed
 
 
 def call_first(net: nn.Module, example: Tensor) -> None:
@@ -245,6 +244,13 @@ def set_aside(net: nn.Module, graph: fx.Graph, copies: Mapping[str, fx.Node]) ->
         reads = [node for node in graph.nodes if node.op == "get_attr" and node.target == name]
         if any(user is not copied for node in reads for user in node.users):
             raise StateChanged.filled(net, name)
+        for node in graph.nodes:  # what writes to a tensor gives that tensor
+            chain, whole = [node], node.args[0] if node.args else None
+            while isinstance(whole, fx.Node) and name_of(whole) in _ALIASES:
+                chain, whole = [*chain, whole], whole.args[0]
+            if whole is copied and changes_in_place(net, node):
+                for alias in chain:
+                    alias.replace_all_uses_with(copied)
         plainly = [user for user in copied.users if user.meta.get(WITHOUT_GRADIENTS)]
         with graph.inserting_after(copied):
             numbers = graph.call_method("detach", (copied,))
@@ -334,9 +340,11 @@ __all__ = [
     "drop_numbers",
     "failing",
     "owners",
+    "parameters_kept",
     "proxied",
     "put_keeping",
     "set_aside",
+    "settled",
     "state_kept",
     "tensors_held",
 ]

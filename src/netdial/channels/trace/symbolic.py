@@ -142,14 +142,16 @@ class _Tracer(fx.Tracer):
         self._whole, self._changing = tuple(whole), sorted(changing)
         self._grad = torch.is_grad_enabled()
         self.held: dict[str, fx.Node] = {}
-        self.copied: Callable[[fx.Tracer], dict[str, fx.Node]] = lambda _: {}
+        self.copied: Callable[[Callable[[str, Tensor], Any]], dict[str, Any]] = lambda _: {}
         self.others: set[int] = set()
         self.asked: set[tuple[str, int]] = set()
         self.still: set[str] = set()
 
     def create_args_for_root(self, *args: Any, **kwargs: Any) -> Any:
         found = super().create_args_for_root(*args, **kwargs)
-        self.held = proxied(self, self._changing) | self.copied(self)
+        copies = self.copied(lambda name, _: self.create_proxy("get_attr", name, (), {}).clone())
+        self.held = proxied(self, self._changing)
+        self.held |= {name: proxy.node for name, proxy in copies.items()}
         return found
 
     def proxy(self, node: fx.Node) -> fx.Proxy:

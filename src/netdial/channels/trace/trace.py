@@ -13,14 +13,14 @@ from collections.abc import Collection
 from torch import Tensor, fx, nn
 
 from netdial.channels.layers.packed import put_packed
-from netdial.channels.nodes import place
+from netdial.channels.nodes import changes_in_place, place
 from netdial.channels.trace.answers.chance import by_chance, standing_still, tell_still
 from netdial.channels.trace.answers.draws import DRAWS, drawn, stopped_at_draws
 from netdial.channels.trace.answers.questions import Place, guards_told
 from netdial.channels.trace.answers.rows import rows_kept
 from netdial.channels.trace.answers.tried import check_answers
 from netdial.channels.trace.answers.ways import tell_ways
-from netdial.channels.trace.inplace import changes_in_place, make_explicit
+from netdial.channels.trace.inplace import make_explicit
 from netdial.channels.trace.lower import InEvaluation, lower
 from netdial.channels.trace.modes import apart, settle_modes
 from netdial.channels.trace.positional import by_position, spelled_out

@@ -9,8 +9,8 @@ its code says.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from netdial.channels.trace.answers.ways import OtherWay
+from netdial.channels.trace.state import parameters_kept
 from netdial.core.errors import TraceError, first_line
 from netdial.core.noise import seed_everywhere
 from netdial.core.outputs import (
@@ -99,7 +100,7 @@ def _passed_over(net: nn.Module, example: Tensor, code: list[Tensor]) -> str:
 
 def twice(net: nn.Module, example: Tensor) -> list[Tensor]:
     """Returns what a network gives, and what it gives then: it may remember. It is left as it was."""
-    with contents_kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
+    with _kept(net), evaluating(net), torch.random.fork_rng(devices=[]):
         return [part.clone() for _ in range(2) for part in tensors(net(example.clone()))]
 
 
@@ -192,7 +193,7 @@ class _DrawnAlike(TorchDispatchMode):
 def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
     """Runs a network in training mode, its random numbers from one seed."""
     net.train()
-    with contents_kept(net), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with _kept(net), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         seed_everywhere(_SEED)
         found = net(*_own(inputs))
         outputs = [part for part in tensors(found) if part.is_floating_point() or part.is_complex()]
@@ -210,6 +211,13 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
         with torch.no_grad():  # once more: what it remembers
             again = tensors(net(*_own(inputs)))
     return outputs + [part for part in again if part.is_floating_point()], list(gradients)
+
+
+@contextmanager
+def _kept(net: nn.Module) -> Iterator[None]:
+    """Gives a network back what it holds, parameters among it that its forward pass sets."""
+    with contents_kept(net), parameters_kept(net):
+        yield
 
 
 def _own(inputs: Sequence[Any]) -> list[Any]:

@@ -111,34 +111,35 @@ class WritesSeen(TorchFunctionMode):
 @contextmanager
 def weights_copied(
     net: nn.Module, names: Collection[str], others: set[int]
-) -> Iterator[Callable[[fx.Tracer], dict[str, fx.Node]]]:
+) -> Iterator[Callable[[Callable[[str, Tensor], Any]], dict[str, Any]]]:
     """Lets code change copies of parameters while it is recorded, in their places.
 
-    Yields what makes them, for a tracer: the nodes that do, by name.
+    Yields what puts them there, given what makes one of a name and a parameter, and returns them by name.
 
     Args:
         net: the network.
         names: of the parameters.
         others: gets the ids of the modules that hold them, which run as their code says.
     """
-    own = {name: net.get_parameter(name) for name in names}
+    held = dict(net.named_parameters())
+    own = {name: held[name] for name in names}
     ids = {id(weight) for weight in own.values()}
     places = [(module, dict(module._parameters)) for module in net.modules()]
 
-    def copied(tracer: fx.Tracer) -> dict[str, fx.Node]:
-        made = {name: tracer.create_proxy("get_attr", name, (), {}).clone() for name in own}
-        stands: dict[int, Any] = {id(weight): made[name] for name, weight in own.items()}
-        for module, held in places:
-            new = {key: stands[id(p)] for key, p in held.items() if id(p) in ids}
+    def copied(make: Callable[[str, Tensor], Any]) -> dict[str, Any]:
+        made = {name: make(name, weight) for name, weight in own.items()}
+        stands = {id(weight): made[name] for name, weight in own.items()}
+        for module, kept in places:
+            new = {key: stands[id(p)] for key, p in kept.items() if id(p) in ids}
             module._parameters.update(new)
             others.update([id(module)] if new else [])
-        return {name: proxy.node for name, proxy in made.items()}
+        return made
 
     try:
         yield copied
     finally:
-        for module, held in places:
-            module._parameters.update(held)
+        for module, kept in places:
+            module._parameters.update(kept)
 
 
 def memory(tensor: Tensor) -> int:
