@@ -47,7 +47,7 @@ from netdial.task import Task
 from netdial.task.loss import LossFunction
 from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, admit_training, advise, hold, suited
-from netdial.train.config import make
+from netdial.train.config import TrainConfig, make
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import agreement, begin_alike, launch, make_feed, with_lengths
 
@@ -167,7 +167,7 @@ def example_of(data: Dataset | Loader) -> Tensor:
     return as_example(data.first().x)
 
 
-def batch_of(data: Dataset | Loader, config: ShrinkConfig) -> Tensor:
+def batch_of(data: Dataset | Loader, config: TrainConfig) -> Tensor:
     """Returns the inputs of a batch as large as those of training; two at least, to tell the batch from sizes of 1."""
     if isinstance(data, Dataset):
         size = with_lengths(config, data).known_batch_size
@@ -203,7 +203,7 @@ def prepare(
         net, example = net.double(), as_double(example)
     traced = trace(net, example)
     if batch is not None and is_exported(traced):
-        _check_batch(net, traced, example, batch)
+        check_batch(net, traced, example, batch)
     note_built(net, traced)
     carry_cut(net, traced)
     source = generator(config.seed, "switches")
@@ -224,7 +224,7 @@ def prepare(
     return replace(graph, kept=kept)
 
 
-def _check_batch(net: nn.Module, traced: fx.GraphModule, example: Tensor, batch: Tensor) -> None:
+def check_batch(net: nn.Module, traced: fx.GraphModule, example: Tensor, batch: Tensor) -> None:
     """Refuses a graph, taken on a few inputs, that trains otherwise than its network on a batch, as by parts of the batch."""
     try:
         check_training(lower(net), traced, (batch.to(example),))

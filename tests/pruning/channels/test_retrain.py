@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from netdial.core.cutting import cut_module
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, TraceError
 from netdial.core.size import Target
 from netdial.pruning.channels import Options, retrain_structured, shares
 from netdial.pruning.channels.choosing import Limits
@@ -156,3 +157,26 @@ def test_networks_are_taken_as_by_slim(kind: type[Named]) -> None:
     net = kind()
     done = retrain_structured(net, None, data, share=0.5, rounds=2, epochs=1, batch_size=12)
     assert [turn.trained.widths["first"] for turn in done] == [6, 4]
+
+
+class GhostBatches(nn.Module):
+    """Normalises the parts of a batch one by one, as TabNet does, and writes a size down, so that no smaller one is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(8, 24), nn.BatchNorm1d(24), nn.Linear(24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.first(x).chunk(math.ceil(x.shape[0] / 16))
+        out: Tensor = self.last(torch.cat([self.norm(part) for part in parts]).view(-1, 24).relu())
+        return out
+
+
+@pytest.mark.slow
+def test_a_graph_that_trains_otherwise_than_the_network_is_refused() -> None:
+    """It is taken on two inputs, which are one part."""
+    data = torch.randn(96, 8), torch.arange(96) % 3
+    settings: dict[str, Any] = {"share": 0.4, "rounds": 1, "epochs": 1}
+    with pytest.raises(TraceError, match=r"on a batch of 32.* lower batch_size"):
+        retrain_structured(GhostBatches(), None, data, batch_size=32, **settings)
+    assert retrain_structured(GhostBatches(), None, data, batch_size=16, **settings)

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import fx, nn
 
+from netdial.channels.trace.trace import is_exported, trace
 from netdial.core.arguments import checked
 from netdial.core.outputs import in_usual_modes
 from netdial.core.size import Target
@@ -31,7 +32,10 @@ from netdial.pruning.channels.member import (
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.prune import goals_of
 from netdial.pruning.channels.reducing import Pruned, goals, reduce, rows_since, spent
+from netdial.shrinking.shrink import batch_of, check_batch
+from netdial.train.config import FitConfig
 from netdial.train.finetune import finetune
+from netdial.train.fit import settings_of
 
 RATE = 1e-2
 """Peak learning rate after pruning that goes without saying; benchmark ``slim-rate``."""
@@ -82,7 +86,8 @@ def retrain_structured(
         ``goal`` is one of several sizes. Plans and rows are in terms of the network at the start.
 
     Raises:
-        ConfigError, TraceError: as ``slim``; or fewer than one round, or sizes in different units.
+        ConfigError, TraceError: as ``slim``; or fewer than one round, or sizes in different units; or what is left is a graph
+            that trains otherwise than the network on batches of this size.
     """
     options = options or Options()
     net, part, task = admitted(net, data, options.kind)
@@ -92,6 +97,7 @@ def retrain_structured(
     member = member_of(net, lam, example, inputs=options.inputs)
     start = graph_of(member, example, lenient=options.lenient, heads=options.heads)
     plan, done, now = start.plan({}), list[StructuredRound](), start
+    whole, batch = member.export(*member.config.lams), batch_of(part, _config(settings))
     check = tuple(goal for goal in ladder if isinstance(goal, Target))
     for goal in ladder:
         for number, step in enumerate(goals(goal, rounds, now, start.widths), 1):
@@ -103,6 +109,8 @@ def retrain_structured(
             )
             plan, check = plan.then(pruned.plan), ()
             (at,) = pruned.family.config.lams
+            if is_exported(pruned.graph.traced) and isinstance(pruned.family.net, fx.GraphModule):
+                check_batch(whole, trace(whole, start.example), start.example, batch)
             member = finetune(
                 pruned.family,
                 at,
@@ -114,6 +122,12 @@ def retrain_structured(
             trained = replace(pruned, graph=now, family=member, plan=plan, rows=rows)
             done.append(StructuredRound(step, pruned, trained))
     return done
+
+
+def _config(settings: dict[str, Any]) -> FitConfig:
+    """Returns the settings of training as one value."""
+    found: FitConfig = settings.get("config") or settings_of(None, _rated(settings))
+    return found
 
 
 def _rated(settings: dict[str, Any]) -> dict[str, Any]:
