@@ -181,3 +181,22 @@ def test_a_class_that_does_something_else_on_more_inputs_is_loaded_as_a_graph(
         loaded = load_network(tmp_path / "small", Net(by_width_and_batch).double())
     batch = repeated(X, 4)
     torch.testing.assert_close(loaded(batch), graph.traced(batch))
+
+
+def test_pieces_of_one_matrix_that_layers_share_are_cut_apart() -> None:
+    """Zeros in one were zeros in the other, with which a cut was compared: both layers stayed whole."""
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.out = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 2)
+            self.matrix = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            low = nn.functional.linear(x, self.matrix[:, :4].to(x.dtype))
+            y = torch.relu(self.one(x))
+            low = low + nn.functional.linear(y, self.matrix[:, :6].to(x.dtype))
+            return self.out(torch.relu(self.two(y))) + low.sum(1, keepdim=True)
+
+    net, x = Shared().double(), torch.randn(3, 4, dtype=torch.float64)
+    assert Graph.of(net, x).widths == {"one": 6, "two": 5}

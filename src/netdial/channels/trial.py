@@ -204,6 +204,8 @@ def zeroed(net: nn.Module, plan: Plan, x: Tensor) -> nn.Module:
     net = copy.deepcopy(net)
     held = leaves(net)  # a layer without leaves has sizes alone
     places = [(name, dim) for name, cuts in plan.cuts.items() if name in held for dim in cuts]
+    for name, _ in places:  # pieces of one tensor may lie in the same memory
+        held[name].data = held[name].detach().clone()
     _put_zeros(net, plan, x, places[::-1])
     return net
 
