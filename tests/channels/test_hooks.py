@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+import netdial as nd
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import is_exported
+from netdial.core.outputs import evaluated, same_outputs
 from netdial.nets.foreign import copy_network
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -104,3 +108,74 @@ def test_hooks_of_a_copy_write_to_the_copy() -> None:
     assert net.seen["one"] is before
     torch.testing.assert_close(copied.seen["one"], copied.one(X + 1))
     torch.testing.assert_close(copied(X), net(X))
+
+
+class Made:
+    """Makes a layer's weight before each call: of one length for each output, or scaled by how many inputs it has."""
+
+    def __init__(self, layer: nn.Module, *, standard: bool) -> None:
+        layer.weight_orig = nn.Parameter(layer._parameters.pop("weight").data)
+        layer.register_forward_pre_hook(self)
+        self.standard = standard
+
+    def __call__(self, layer: Any, args: Any) -> None:
+        w = layer.weight_orig
+        if self.standard:
+            w = w - w.flatten(1).mean(1).view(-1, 1, 1, 1)
+            layer.weight = w / (w.flatten(1).norm(dim=1).view(-1, 1, 1, 1) + 1e-5)
+        else:
+            layer.weight = w * (2 / (w.data.size(1) * w.data[0][0].numel())) ** 0.5
+
+
+class MadeByHooks(nn.Module):
+    """Convolutions whose weights hooks make; they have one before the first call, or none."""
+
+    def __init__(self, *, standard: bool, asks: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.two, self.out = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 2, 1)
+        self.asks = asks
+        for layer in (self.one, self.two):
+            Made(layer, standard=standard)
+            if standard:
+                layer.weight = layer.weight_orig.data
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.asks and x.shape[1] != 3:
+            raise ValueError("three channels")
+        return self.out(F.relu(self.two(F.relu(self.one(x))))).mean((2, 3))
+
+
+@pytest.mark.parametrize("standard", [False, True])
+@pytest.mark.parametrize("asks", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_weights_that_hooks_make_are_cut_where_they_are_made_of(
+    *, standard: bool, asks: bool
+) -> None:
+    x = torch.randn(3, 3, 6, 6, dtype=torch.float64)
+    net = MadeByHooks(standard=standard, asks=asks).double()
+    graph = Graph.of(copy_network(net), x)
+    assert is_exported(graph.traced) is asks
+    assert graph.widths == {"one.weight_orig": 8, "two.weight_orig": 6}
+    for one in (net.train(), graph.traced.train()):
+        optimizer = torch.optim.SGD(one.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            one(x).square().sum().backward()
+            optimizer.step()
+    assert same_outputs(evaluated(net, x), evaluated(graph.traced, x))
+
+
+@pytest.mark.slow
+def test_networks_whose_weights_hooks_make_are_slimmed_shrunk_and_saved(tmp_path: Path) -> None:
+    x, y, path = torch.randn(16, 3, 6, 6), torch.randn(16, 2), tmp_path / "net.safetensors"
+    scaled, standard = MadeByHooks(standard=False), MadeByHooks(standard=True)
+    small = nd.shrink(scaled, (x, y), loss=F.mse_loss, size="150 params", epochs=4, batch_size=16)
+    for cut, kind in ((small, fx.GraphModule), (nd.slim(standard, share=0.5, example=x), None)):
+        assert sum(cut.graph.widths.values()) < 14
+        nd.save(cut, path)
+        fresh = MadeByHooks(standard=kind is None)
+        with warnings.catch_warnings():  # with fewer inputs its code scales otherwise
+            warnings.filterwarnings("ignore", message=".*what comes back is its graph")
+            again = nd.load_model(path, fresh)
+        assert isinstance(again, kind or MadeByHooks)
+        assert same_outputs(evaluated(cut.graph.traced, x), evaluated(again, x), tolerance=1e-5)

@@ -88,7 +88,7 @@ def attributes_after(part: nn.Module, cuts: Mapping[str, Cut]) -> dict[str, Any]
                         "cut all leaves of a layer alike"
                     )
     _refuse_lookup(part, kept)
-    return _settle(part, kept)
+    return _settle(part, kept) if kept else {}
 
 
 def _form(part: Any) -> Form:
@@ -102,6 +102,8 @@ def _form(part: Any) -> Form:
         return {"weight": dims, "bias": dims, "normalized_shape": dims}
     for kind, words in _SIMPLE:
         if isinstance(part, kind):
+            if "weight" not in part._parameters:  # a hook makes it, of a shape that it finds
+                return {}
             form = {leaf: tuple(((w, 0),) for w in dims.split()) for leaf, dims in words.items()}
             if isinstance(part, _ConvNd) and part.transposed:
                 form["weight"] = ((("in_channels", 0),), ((_PER_GROUP, 0),))

@@ -34,6 +34,7 @@ from netdial.channels.trace.answers.example import (
 )
 from netdial.channels.trace.answers.questions import Guarded, Place
 from netdial.channels.trace.answers.rows import rows_as_one
+from netdial.channels.trace.answers.whole import made_by_hook
 from netdial.channels.trace.aten.ctc import ctc_named
 from netdial.channels.trace.aten.plain import plainly
 from netdial.channels.trace.aten.restating import restate, shape_of
@@ -196,7 +197,7 @@ class _Raising:
         return {
             leaf: node
             for leaf, node in replaced.items()
-            if _has(self.net, leaf) or leaf in self.held
+            if (_has(self.net, leaf) or leaf in self.held) and not made_by_hook(self.net, leaf)
         }
 
     def _block(self, node: fx.Node, holder: nn.Module) -> None:

@@ -24,9 +24,9 @@ from torch.utils._pytree import (
 )
 
 from netdial.channels.trace.answers.weights import weights_copied
+from netdial.channels.trace.answers.whole import is_layer
 from netdial.channels.trace.ready import tell_hooks
 from netdial.channels.trace.state import StateChanged, parameters_kept, settled, state_kept
-from netdial.channels.trace.symbolic import is_layer
 from netdial.core.outputs import numbers
 
 INSIDE = "net"

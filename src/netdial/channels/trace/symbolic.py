@@ -14,16 +14,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
 
-from netdial.channels.layers.attention import Attention
-from netdial.channels.layers.frozen import FROZEN, Frozen
-from netdial.channels.layers.gated import Gated
-from netdial.channels.layers.keeping import Keeping
-from netdial.channels.layers.mode import ByMode
+from netdial.channels.layers.frozen import FROZEN
 from netdial.channels.layers.packed import (
     PACKABLE,
     PackedLayer,
@@ -31,12 +27,10 @@ from netdial.channels.layers.packed import (
     packing_padded,
     run_packed,
 )
-from netdial.channels.layers.pick import Pick
-from netdial.channels.layers.shift import Shift
-from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import OWN, WITHOUT_GRADIENTS, detached, user_line
 from netdial.channels.trace.answers.questions import asks_for_any, if_finite
 from netdial.channels.trace.answers.weights import WeightsRecorded, weights_copied
+from netdial.channels.trace.answers.whole import is_layer, made_by_hook
 from netdial.channels.trace.inplace import changed, keep_changes
 from netdial.channels.trace.lower import InEvaluation
 from netdial.channels.trace.ready import (
@@ -58,7 +52,7 @@ from netdial.channels.trace.state import (
     state_kept,
 )
 from netdial.core.errors import TraceError, first_line
-from netdial.core.inputs import OneTensor, PartedInputs, ScoredOutput
+from netdial.core.inputs import OneTensor
 from netdial.core.outputs import touched
 
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
@@ -73,21 +67,7 @@ Taken = tuple[fx.Graph, dict[str, Tensor]]
 """A graph, and the tensors that its network does not hold but makes while it runs, by the names that the graph has for them."""
 
 
-_FUNCTIONS = ("torch.nn.modules.loss", "torch.nn.modules.distance")
-"""Where torch has modules that do nothing but call a function with the settings that they hold."""
-
-
-def is_layer(module: nn.Module) -> bool:
-    """Returns whether torch or netdial defines a module as a single operation."""
-    own = Attention | ByMode | Gated | Keeping | PackedLayer | PartedInputs | Pick | ScoredOutput
-    if isinstance(module, own | Frozen | Shift | Switch):
-        return True
-    if isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict):
-        return False
-    home = type(module).__module__
-    if home in _FUNCTIONS and not isinstance(module, nn.CTCLoss):
-        return False
-    return home.startswith("torch.nn.modules")
+_ASKED_OF = ("size", "shape", "numel", "dim", "ndim", "dtype", "device")
 
 
 class Unanswered(TraceError):
@@ -116,8 +96,26 @@ class _Proxy(fx.Proxy):
     def data(self, value: Any) -> None:
         self.data.copy_(value)
 
+    def __getattr__(self, key: str) -> Any:
+        held = _held(cast(fx.Tracer, self.tracer).root, self.node) if key in _ASKED_OF else None
+        return super().__getattr__(key) if held is None else getattr(held, key)
+
     def __setitem__(self, at: Any, value: Any) -> None:
         self.tracer.create_proxy("call_function", operator.setitem, (self, at, value), {})
+
+
+def _held(net: nn.Module, node: fx.Node) -> Tensor | None:
+    """Returns a parameter or a piece of one, if a node stands for that; its sizes are numbers, as of ``self.weight``."""
+    if node.op == "get_attr":
+        return dict(net.named_parameters()).get(str(node.target))
+    if node.target not in (getattr, operator.getitem, "detach") or len(node.all_input_nodes) != 1:
+        return None
+    found = _held(net, node.all_input_nodes[0])
+    if found is None or node.target == "detach" or node.target is getattr:
+        return found
+    place: Any = node.args[1]
+    with torch._C.DisableTorchFunction():  # else that is recorded
+        return found[place]
 
 
 class _Tracer(fx.Tracer):
@@ -243,7 +241,7 @@ def symbolic(
     if names - set(changing):
         raise Touched(type(net).__name__, sorted(names - set(changing)))
     drop_wishes(graph)
-    nodes = {leaf: proxy.node for leaf, proxy in replaced.items()}
+    nodes = {leaf: p.node for leaf, p in replaced.items() if not made_by_hook(net, leaf)}
     nodes = {leaf: node for leaf, node in nodes.items() if node is not tracer.held.get(leaf)}
     set_aside(net, graph, {name: tracer.held[name] for name in weights})
     if net.training:  # in evaluation they would be set to the same again
