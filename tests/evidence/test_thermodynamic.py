@@ -262,3 +262,9 @@ def test_the_noise_that_is_found_chooses_the_member_that_is_the_posterior_under_
         assert chosen(found) == {name: nearest} and "noise" in found[0].why
         taken = choose(family, train=linear.data, by=name, lams=lams, shares=(0,))
         assert taken.lam == nearest and taken.by == name
+
+
+def test_one_example_has_no_temperature() -> None:
+    family = Family(nn.Linear(2, 1), FamilyConfig(objective="scaled-kl"))
+    with pytest.raises(ConfigError, match="log N is 0 for 1 example"):
+        assess(family, (torch.ones(1, 2), torch.ones(1, 1)), by=["wbic"], kind="regression")

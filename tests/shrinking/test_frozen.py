@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import netdial as nd
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, DataError
 
 
 def net() -> nn.Sequential:
@@ -49,3 +51,25 @@ def test_what_is_left_of_frozen_layers_keeps_every_bit(
 def test_a_pattern_that_means_nothing_is_refused(data: tuple[Tensor, Tensor]) -> None:
     with pytest.raises(ConfigError, match=r"freeze pattern 'nothing'"):
         nd.shrink(net(), data, epochs=1, batch_size=16, lam=0.3, freeze=("nothing",))
+
+
+@pytest.mark.filterwarnings("ignore:the compressed network predicts")
+@pytest.mark.parametrize("frozen", [False, True])
+def test_batches_of_one_do_where_no_batch_is_normalised(
+    frozen: bool, data: tuple[Tensor, Tensor]
+) -> None:
+    """Statistics of a frozen layer are not those of the batch; of another, one example has no variance."""
+    start, few = net(), (data[0][:6], data[1][:6])
+    start[1].requires_grad_(not frozen)
+    ways: tuple[Callable[[], object], ...] = (
+        lambda: nd.shrink(start, few, epochs=1, batch_size=1, lam=0.01),
+        lambda: nd.compress(start, few, few, epochs=1, batch_size=1),
+    )
+    for way in ways:
+        if frozen:
+            assert way()
+        else:
+            with pytest.raises(
+                DataError, match=r"6 example.s. in batches of 1; this training needs 2"
+            ):
+                way()

@@ -49,7 +49,14 @@ from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, admit_training, advise, hold, suited
 from netdial.train.config import TrainConfig, make
 from netdial.train.loop import Epoch, Session, going_on, train
-from netdial.train.session import agreement, begin_alike, launch, make_feed, with_lengths
+from netdial.train.session import (
+    agreement,
+    begin_alike,
+    launch,
+    least_examples,
+    make_feed,
+    with_lengths,
+)
 
 
 @dataclass(frozen=True)
@@ -265,7 +272,7 @@ def run(
         augment=augment,
         device=device,
         dtype=like.dtype.to_real(),
-        least=config.devices * _least(graph),
+        least=config.devices * least_examples(graph.traced),
     )
     method = ShrinkMethod(config, task=task, steps=feed.steps, workers=workers)
     state = method.init(graph)
@@ -316,9 +323,3 @@ def _validator(part: Dataset, task: Task) -> Callable[[ShrinkState], float]:
         return float(mean_fit(task.nll(outputs(state.module, part), part.y.cpu()), part))
 
     return validate
-
-
-def _least(graph: Graph) -> int:
-    """Returns how many examples a batch must have: BatchNorm needs two to have a variance."""
-    normed = any(isinstance(m, nn.modules.batchnorm._NormBase) for m in graph.traced.modules())
-    return 2 if normed else 1

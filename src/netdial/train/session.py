@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netdial.core.errors import ConfigError, DataError, first_line, warn
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Loader
+from netdial.family.leaves import frozen_norms
 from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch, Feed, LoaderFeed, TensorFeed
 
@@ -96,6 +97,13 @@ def make_feed(
         device=device,
         dtype=dtype,
     )
+
+
+def least_examples(net: nn.Module) -> int:
+    """Returns how many examples a batch must have: BatchNorm that is not frozen needs two to have a variance."""
+    held = frozen_norms(net)
+    norms = (m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    return 1 if all(any(norm is one for one in held) for norm in norms) else 2
 
 
 def with_lengths(config: Settled, data: Dataset | Loader) -> Settled:

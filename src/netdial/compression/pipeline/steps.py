@@ -31,7 +31,7 @@ from netdial.nets.foreign import copy_network
 from netdial.task import Task
 from netdial.train.config import TrainConfig, make
 from netdial.train.loop import Epoch, Progress, resume, train
-from netdial.train.session import make_feed
+from netdial.train.session import least_examples, make_feed
 
 _KIND = "sparse network"
 """Kind of the files that a search keeps its levels in."""
@@ -283,8 +283,9 @@ def _teacher(context: Context) -> nn.Module | None:
 def _feed(context: Context, settings: TrainConfig, net: nn.Module) -> Any:
     like = next(net.parameters())
     return make_feed(
-        context.data, settings, augment=context.augment, device=like.device, dtype=like.dtype
-    )
+        context.data, settings, augment=context.augment, device=like.device, dtype=like.dtype,
+        least=least_examples(net),
+    )  # fmt: skip
 
 
 def _run(context: Context, method: SqueezeMethod, state: Any, feed: Any, name: str) -> None:

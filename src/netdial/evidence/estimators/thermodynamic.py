@@ -42,8 +42,10 @@ def wbic(subject: EvidenceSubject) -> list[Reading]:
     """Returns E nll at the temperature log N (Watanabe 2013), an estimate of -log p(D).
 
     Raises:
-        ConfigError: the trained range does not hold the member, or the likely values of the noise variance.
+        ConfigError: the trained range does not hold the member, or the likely values of the noise variance; or N is 1.
     """
+    if subject.n_data < 2:
+        raise ConfigError("wbic: the temperature log N is 0 for 1 example; give 2 or more")
     factor, heat = noise_factor(subject, "wbic"), math.log(subject.n_data)
     if factor is None:
         return [_wbic_of_all(subject, heat)]

@@ -23,7 +23,7 @@ from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch
 from netdial.train.loop import train
 from netdial.train.optimiser import Rates, build_optimizer, drop_gradients, make_rates
-from netdial.train.session import make_feed, with_lengths
+from netdial.train.session import least_examples, make_feed, with_lengths
 
 
 @dataclass
@@ -127,7 +127,12 @@ def train_network(
     """Trains a network in place, and returns how many gradients of single examples it took."""
     first, config = next(net.parameters(), torch.zeros(1)), with_lengths(config, data)
     feed = make_feed(
-        data, config, augment=augment, dtype=first.dtype, device=first.device, least=_least(net)
+        data,
+        config,
+        augment=augment,
+        dtype=first.dtype,
+        device=first.device,
+        least=least_examples(net),
     )
     method = NetworkMethod(config, task)
     epochs = config.known_epochs
@@ -204,12 +209,6 @@ def error_of_mean(values: Tensor, data: Dataset) -> float:
     share = weight / weight.sum()
     apart = values - (share * values).sum()
     return float((share * apart).square().sum().sqrt()) * math.sqrt(count / (count - 1))
-
-
-def _least(net: nn.Module) -> int:
-    """Returns how many examples a batch must have: BatchNorm has no variance of one."""
-    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    return 2 if any(isinstance(module, norms) for module in net.modules()) else 1
 
 
 def _size(data: Dataset | Loader) -> int:
