@@ -279,3 +279,23 @@ def test_examples_in_which_no_place_counts_are_none() -> None:
     assert family.n_data == 3
     (all_, some) = (nd.evaluate(family, part, lams=[0.1]) for part in ((x, y), (x[:3], y[:3])))
     assert all_.members[0].metrics == some.members[0].metrics
+
+
+@pytest.mark.parametrize("what", ["masks", "images", "loss"])
+def test_several_draws_predict_the_same_on_a_surface(what: str) -> None:
+    """The mean at each place over draws is scored; a surface averaged densities of whole examples."""
+    given_: dict[str, Any] = {
+        "masks": {"kind": None, "y": MASKS, "channels": 3},
+        "images": {"kind": None, "y": IMAGES.sin(), "channels": 1},
+        "loss": {"loss": F.l1_loss, "y": IMAGES.sin(), "channels": 1},
+    }[what]
+    y, channels = given_.pop("y"), given_.pop("channels")
+    torch.manual_seed(0)
+    start = nn.Conv2d(1, channels, 3, padding=1)
+    settings: dict[str, Any] = {"objective": "scaled-kl", "log_std": -1.0, **SHORT, **given_}
+    family = nd.fit(start, (IMAGES, y), **settings)
+    alone = nd.evaluate(family, (IMAGES, y), lams=[1.0], n_samples=3).members[0].predictive
+    found = nd.surface(family, (IMAGES, y), lams=[1.0], shares=[0.0], n_samples=3).table()[0]
+    name = "loss" if what == "loss" else "nll"
+    assert found[f"{name}_predictive"] == pytest.approx(alone[name], rel=1e-5)
+    assert found["nll_predictive"] == pytest.approx(alone[name], rel=1e-5)

@@ -181,7 +181,7 @@ class Scores:
         """Returns the scores of one predictive distribution, the average over outputs ``[S, N, ...]``; errors as of ``of``."""
         mean = task.of_mean(task.to_mean(draws).mean(dim=0))[None]
         found = cls.of(mean, targets, task, metric)
-        if metric != "nll" or metric == task.proper or task.known(metric).each is None:
+        if metric != "nll" or metric == task.proper or not task.mixes:
             return found
         targets = targets.double() if targets.is_floating_point() else targets
         terms = task.mixture_nll(doubled(draws), targets)[None]

@@ -41,6 +41,7 @@ class Task(ABC):
         loss_name: what ``loss`` is called.
         proper: metric that ``loss`` belongs to; choices are made by it unless another is asked for.
         has_constant: whether there is a prediction that looks at no input to compare with.
+        mixes: whether the density of a prediction from several draws is the mean of theirs; else it is that of their mean.
         METRICS: all metrics by name; ``nll`` is always there.
     """
 
@@ -50,6 +51,7 @@ class Task(ABC):
     loss_name: ClassVar[str]
     proper: ClassVar[str] = "nll"
     has_constant: ClassVar[bool] = True
+    mixes: ClassVar[bool] = True
     METRICS: ClassVar[Mapping[str, Metric]]
 
     @property
@@ -310,9 +312,10 @@ class Task(ABC):
     def predictive(
         self, draws: Tensor, targets: Tensor, names: Sequence[str] | None = None
     ) -> dict[str, float]:
-        """Returns metrics of the predictive distribution: densities and means averaged over outputs ``[S, B, O]``."""
+        """Returns metrics of the predictive distribution: densities (see ``mixes``) and means over outputs ``[S, B, O]``."""
         mean = torch.stack([self.to_mean(draw) for draw in draws]).mean(dim=0)
-        return self.metrics(self.of_mean(mean), targets, names, self.mixture_nll(draws, targets))
+        nll = self.mixture_nll(draws, targets) if self.mixes else None
+        return self.metrics(self.of_mean(mean), targets, names, nll)
 
     def mixture_nll(self, draws: Tensor, targets: Tensor) -> Tensor:
         """Returns the negative logarithms ``[B]`` of densities averaged over outputs ``[S, B, O]``, in nats."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -40,7 +40,9 @@ def over_places(values: Tensor, counted: Tensor) -> Tensor:
 
 
 class Dense(Task):
-    """What the tasks of this file have in common."""
+    """What the tasks of this file have in common; what several draws predict is their mean at each place."""
+
+    mixes: ClassVar[bool] = False
 
     def root(self, outputs: Tensor) -> Tensor:
         """Refuses: it has as many columns as there are outputs.
@@ -71,13 +73,6 @@ class Dense(Task):
     def member_nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns -log p(y|x) ``[M, B]`` in nats per place."""
         return self.loss(outputs, targets)
-
-    def predictive(
-        self, draws: Tensor, targets: Tensor, names: Sequence[str] | None = None
-    ) -> dict[str, float]:
-        """Returns metrics of the means at each place over draws ``[S, B, ...]``."""
-        mean = torch.stack([self.to_mean(draw) for draw in draws]).mean(dim=0)
-        return self.metrics(self.of_mean(mean), targets, names)
 
 
 def _right(task: DenseClassification, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -51,6 +51,7 @@ class Loss(Task):
     loss_name: ClassVar[str] = "loss"
     proper: ClassVar[str] = "loss"
     has_constant: ClassVar[bool] = False
+    mixes: ClassVar[bool] = False
     METRICS: ClassVar[Mapping[str, Metric]] = {
         "loss": Metric(whole=_mean),
         "nll": Metric(whole=_mean),
@@ -120,12 +121,6 @@ class Loss(Task):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns the losses ``[M, B]`` of outputs ``[M, B, ...]``."""
         return self.member_nll(outputs, targets)
-
-    def predictive(
-        self, draws: Tensor, targets: Tensor, names: Sequence[str] | None = None
-    ) -> dict[str, float]:
-        """Returns metrics of the mean of outputs ``[S, B, ...]``."""
-        return self.metrics(draws.mean(dim=0), targets, names)
 
     def count(self, targets: Tensor) -> int:
         """Returns 0: what targets ask for is known to the function alone."""

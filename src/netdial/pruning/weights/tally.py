@@ -75,7 +75,7 @@ class Tally:
 
 
 class Mixture:
-    """Predictive distributions of M members, densities and means averaged over draws of their weights.
+    """Predictive distributions of M members: means averaged over draws of their weights, and densities (``Task.mixes``).
 
     Args:
         task: what the members predict.
@@ -83,20 +83,24 @@ class Mixture:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._parts: dict[int, tuple[Tensor, Tensor]] = {}
+        self._means: dict[int, Tensor] = {}
+        self._densities: dict[int, Tensor] = {}
         self._draws: dict[int, int] = {}
 
     def add(self, batch: int, outputs: Tensor, targets: Tensor) -> None:
         """Takes the outputs ``[M, b, O]`` of one more draw on a batch, known by its number, into account."""
-        density, mean = -self._task.member_nll(outputs, targets), self._task.to_mean(outputs)
-        old = self._parts.get(batch)
-        if old is not None:
-            density, mean = torch.logaddexp(old[0], density), old[1] + mean
-        self._parts[batch] = density, mean
+        mean, first = self._task.to_mean(outputs), batch not in self._means
+        self._means[batch] = mean if first else self._means[batch] + mean
         self._draws[batch] = self._draws.get(batch, 0) + 1
+        if self._task.mixes:
+            density = -self._task.member_nll(outputs, targets)
+            if not first:
+                density = torch.logaddexp(self._densities[batch], density)
+            self._densities[batch] = density
 
     def score(self, tally: Tally, targets: Sequence[Tensor]) -> None:
         """Adds all batches, whose targets are given in order, to a tally."""
-        for batch, (density, mean) in self._parts.items():
+        for batch, mean in self._means.items():
             draws = self._draws[batch]
-            tally.add(self._task.of_mean(mean / draws), targets[batch], math.log(draws) - density)
+            nll = math.log(draws) - self._densities[batch] if self._task.mixes else None
+            tally.add(self._task.of_mean(mean / draws), targets[batch], nll)
