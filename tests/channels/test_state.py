@@ -199,6 +199,75 @@ def test_nor_is_what_is_read_the_next_time_lost_there(reads: str) -> None:
         Graph.of(Noted(reads), X)
 
 
+def in_attribute(net: Any, x: Tensor) -> Any:
+    if net.training:
+        net.mean = x.mean(0)
+    return net.mean
+
+
+def in_new_attribute(net: Any, x: Tensor) -> Any:
+    if net.training:
+        net.fresh = x.mean(0)
+    return getattr(net, "fresh", None)
+
+
+def in_dict(net: Any, x: Tensor) -> Any:
+    if net.training:
+        net.held["mean"] = x.mean(0)
+    return net.held.get("mean")
+
+
+def in_list(net: Any, x: Tensor) -> Any:
+    if net.training:
+        net.seen = [x.mean(0)]
+    return net.seen[0] if net.seen else None
+
+
+class Recalls(nn.Module):
+    """Reads in evaluation what training noted beside its buffers, where there was nothing before."""
+
+    def __init__(self, recall: Any, *, asks: bool) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.mean, self.held, self.seen = None, {}, []
+        self.recall, self.asks = recall, asks
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.asks and x.shape[1] != 4:
+            raise ValueError("four numbers")
+        mean = self.recall(self, x.detach())
+        return self.two(torch.relu(self.one(x if mean is None else x - mean)))
+
+
+@pytest.mark.parametrize("asks", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("recall", [in_attribute, in_new_attribute, in_dict, in_list])
+def test_what_training_notes_for_evaluation_is_not_lost_in_silence(
+    recall: Any, *, asks: bool
+) -> None:
+    with pytest.raises(TraceError, match=r"or in evaluation after it.* in a buffer"):
+        Graph.of(Recalls(recall, asks=asks), X)
+
+
+def test_a_network_that_cannot_be_traced_has_its_parameters_as_they_were() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.times = nn.Linear(4, 2), nn.Parameter(torch.zeros(()), False)
+
+        @torch.no_grad()
+        def counted(self) -> None:
+            self.times += 1
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.counted()
+            return self.one(x) if x.sum() > self.times else self.one(-x)
+
+    net = Counts()
+    with pytest.raises(TraceError):
+        Graph.of(net, X)
+    assert net.times == 0
+
+
 class SetEachTime(nn.Module):
     """Goes by a number that it sets to the same in each forward pass, which ends as another than it began with at first."""
 

@@ -165,8 +165,8 @@ def check_training(net: nn.Module, traced: nn.Module, inputs: Sequence[Any]) -> 
                 wanted, got = (_run(one, inputs, held) for one in (net, traced))
     if not _alike(wanted[0], got[0]):
         raise TraceError(
-            f"network {type(net).__name__}: computes something else in training mode once traced; move what depends on "
-            "self.training into a module of its own"
+            f"network {type(net).__name__}: computes something else in training mode once traced, or in evaluation after it; "
+            "move what depends on self.training into a module of its own, and hold what evaluation reads of it in a buffer"
         )
     largest = max((_largest(g) for g in wanted[1] if g is not None), default=0.0)
     for name, one, other in zip(named, *(found[1] for found in (wanted, got)), strict=True):
@@ -208,8 +208,8 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
             gradients = torch.autograd.grad(loss, held, allow_unused=True) if held else ()
             gradients = [g.to_dense() if g is not None and g.is_sparse else g for g in gradients]
         outputs = [part.detach() for part in outputs]
-        with torch.no_grad():  # once more: what it remembers
-            again = tensors(net(*_own(inputs)))
+        with torch.no_grad():  # once more, and then in evaluation: what it remembers
+            again = tensors(net(*_own(inputs))) + tensors(net.eval()(*_own(inputs)))
     return outputs + [part for part in again if part.is_floating_point()], list(gradients)
 
 

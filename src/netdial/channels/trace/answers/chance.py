@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_leaves
 from netdial.channels.nodes import OWN
 from netdial.channels.trace.answers.draws import DRAWS, stopped_at_draws
 from netdial.channels.trace.answers.questions import SHOWN, Place
+from netdial.channels.trace.state import parameters_kept
 from netdial.core.errors import TraceWarning, warn
 from netdial.core.outputs import contents_kept, modes_kept
 
@@ -51,7 +52,13 @@ def by_chance(net: nn.Module, example: Tensor) -> dict[str, Place]:
     found: dict[str, Place] = {}
     while True:
         try:
-            with modes_kept(net), contents_kept(net), standing_still(net, found), torch.no_grad():
+            with (
+                modes_kept(net),
+                contents_kept(net),
+                parameters_kept(net),
+                standing_still(net, found),
+                torch.no_grad(),
+            ):
                 net.train()
                 with stopped_at_draws(net, by_torch=False), _Stopping():
                     net(example.clone())

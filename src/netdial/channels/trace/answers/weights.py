@@ -12,9 +12,14 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode, is_tensor_method_or_property
 from torch.utils._pytree import tree_leaves, tree_map
 
+from netdial.channels.nodes import IN_PLACE
+
 _GETTER, _SETTER = "__get__", "__set__"
 _ANEW = ("new_", "zeros_like", "ones_like", "full_like", "empty_like", "rand", "requires_grad_")
 """How operations begin that make tensors of which no number depends on what they are given."""
+
+
+_WRITING = {f"__{name}__" for name in IN_PLACE} | {"__setitem__"}
 
 
 class WeightsRecorded(TorchFunctionMode):
@@ -51,7 +56,7 @@ class WeightsRecorded(TorchFunctionMode):
         own = any(id(part) in self._names for part in given if isinstance(part, Tensor))
         if not own or name.startswith(_ANEW) or any(isinstance(p, fx.Proxy) for p in given):
             return func(*args, **(kwargs or {}))
-        if not name.endswith("_") or name.endswith("__"):
+        if not _in_place(name):
             found = func(*args, **(kwargs or {}))
             if not any(isinstance(part, Tensor) for part in tree_leaves(found)):
                 return found  # a shape, a type or a number
@@ -72,6 +77,11 @@ class WeightsRecorded(TorchFunctionMode):
         held = self._held().get(self._names.get(id(part), ""))
         node: Any = held or self._tracer.create_arg(part)
         return self._tracer.proxy(node)
+
+
+def _in_place(name: str) -> bool:
+    """Returns whether a function of such a name changes the tensor that it is called of."""
+    return name in _WRITING or (name.endswith("_") and not name.endswith("__"))
 
 
 def _named(func: Any) -> tuple[str, str]:
@@ -99,8 +109,7 @@ class WritesSeen(TorchFunctionMode):
     ) -> Any:
         """Returns what a function of torch gives."""
         kind, name = _named(func)
-        in_place = name.endswith("_") and not name.endswith(("__", "requires_grad_"))
-        if in_place or (kind, name) == (_SETTER, "data"):
+        if (_in_place(name) and name != "requires_grad_") or (kind, name) == (_SETTER, "data"):
             given = [part for part in tree_leaves(args[:1]) if isinstance(part, Tensor)]
             written = {memory(part) for part in given if part.numel()}
             held = self._net.named_parameters()
