@@ -84,7 +84,8 @@ def choose(
             the default depends on the budgets, see the top of this file.
         metric: metric that rules compare members by: ``accuracy``, ``balanced_accuracy``, ``f1``, ``auc``, ``brier``,
             ``rmse``, ``r2`` …; by default the task's proper loss (``nll``, the log loss; ``rmse`` for regression). Members
-            chosen by accuracy often have poor probabilities.
+            chosen by accuracy often have poor probabilities. The ``nll`` of a regression is under the law of errors of the
+            whole member at each λ, whatever is removed.
         train: training data, for estimators, for fine-tuning, to fold constant inputs into biases when pruning, and for the
             constant that members are compared with (by default that of the validation data).
         max_params: most numbers left.

@@ -202,7 +202,8 @@ def surface(
 ) -> Surface:
     """Returns metrics of members with fractions of their weights removed, all computed at once.
 
-    Every value is what ``prune`` would give there, exported and evaluated on its own.
+    Every value is what ``prune`` would give there, exported and evaluated on its own. The nll of a regression is under the law
+    of errors of the whole member at λ, where that is known; ``prune`` forgets it, since errors change.
 
     Args:
         family: the family.
