@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, fx, nn
@@ -144,8 +145,15 @@ def weights_copied(
             others.update([id(module)] if new else [])
         return made
 
+    plainly = nn.Module.__setattr__
+
+    def set_attribute(module: nn.Module, key: str, value: Any) -> None:
+        if value is None or value is not module._parameters.get(key):  # else it is self.x += 1
+            plainly(module, key, value)
+
     try:
-        yield copied
+        with patch.object(nn.Module, "__setattr__", set_attribute):
+            yield copied
     finally:
         for module, kept in places:
             module._parameters.update(kept)
