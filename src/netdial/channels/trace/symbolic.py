@@ -97,7 +97,9 @@ class _Proxy(fx.Proxy):
         self.data.copy_(value)
 
     def __getattr__(self, key: str) -> Any:
-        held = _held(cast(fx.Tracer, self.tracer).root, self.node) if key in _ASKED_OF else None
+        whole = self.node.op == "get_attr"  # what is laid out by its sizes follows when channels go
+        root = cast(fx.Tracer, self.tracer).root
+        held = _held(root, self.node) if key in _ASKED_OF and not whole else None
         return super().__getattr__(key) if held is None else getattr(held, key)
 
     def __setitem__(self, at: Any, value: Any) -> None:
@@ -105,13 +107,14 @@ class _Proxy(fx.Proxy):
 
 
 def _held(net: nn.Module, node: fx.Node) -> Tensor | None:
-    """Returns a parameter or a piece of one, if a node stands for that; its sizes are numbers, as of ``self.weight``."""
+    """Returns what a node stands for: a parameter, its numbers or a piece of it; None for other nodes."""
     if node.op == "get_attr":
         return dict(net.named_parameters()).get(str(node.target))
-    if node.target not in (getattr, operator.getitem, "detach") or len(node.all_input_nodes) != 1:
+    alike = node.target == "detach" or (node.target is getattr and node.args[1] == "data")
+    if len(node.all_input_nodes) != 1 or not (alike or node.target is operator.getitem):
         return None
     found = _held(net, node.all_input_nodes[0])
-    if found is None or node.target == "detach" or node.target is getattr:
+    if found is None or alike:
         return found
     place: Any = node.args[1]
     with torch._C.DisableTorchFunction():  # else that is recorded
