@@ -115,6 +115,14 @@ def put_back(kept: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
             buffer.copy_(kept[name])
 
 
+@torch.no_grad()
+def fill(net: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Gives parameters of a network values by name; its ``load_state_dict`` may read other names, those of older files."""
+    leaves = dict(net.named_parameters())
+    for name, value in values.items():
+        leaves[name].copy_(value)
+
+
 def carrying(weights: Tensor) -> int:
     """Returns how many of the largest weights carry 99 % of their squared norm; 0 if all are 0.
 

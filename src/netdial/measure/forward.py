@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from netdial.core.arguments import Count, checked
+from netdial.core.layout import fill
 from netdial.core.noise import generator, seeded
 from netdial.core.outputs import (
     ROWS,
@@ -72,7 +73,7 @@ def predictive(
     net, source, draw = family.export(lam), generator(seed, "predictive"), family.sampler(lam)
     draws = []
     for _ in range(n_samples):
-        net.load_state_dict(draw(source), strict=False)
+        fill(net, draw(source))
         draws.append(outputs(net, part, batch_size))
     return torch.stack(draws)
 

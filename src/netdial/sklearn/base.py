@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from netdial.core.arguments import Count, Whole, expect
 from netdial.core.best import MEAN, PREDICTIVE, RULES
 from netdial.core.errors import ConfigError, ShapeError, unknown
+from netdial.core.layout import fill
 from netdial.core.noise import generator
 from netdial.core.outputs import ROWS
 from netdial.data.dataset import Dataset
@@ -248,7 +249,7 @@ class FamilyEstimator(BaseEstimator):
         with torch.no_grad():
             for _ in range(draws):
                 if way == PREDICTIVE:
-                    net.load_state_dict(self.family_.sample(lam, source), strict=False)
+                    fill(net, self.family_.sample(lam, source))
                 outputs = torch.cat([net(part) for part in inputs.split(ROWS)])
                 total = total + self._task.to_mean(outputs)
         found: NDArray[np.float64] = (total / draws).numpy()

@@ -18,6 +18,7 @@ from torch import nn
 
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, unknown
+from netdial.core.layout import fill
 from netdial.core.noise import derive_seed, seed_everywhere
 from netdial.core.outputs import in_usual_modes
 from netdial.core.registry import Registry
@@ -147,11 +148,11 @@ def _afresh(member: Family, seed: int) -> Family:
     net = member.export(lam)
     with torch.random.fork_rng(devices=[]):
         seed_everywhere(seed)
-        before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        before = {name: leaf.detach().clone() for name, leaf in net.named_parameters()}
         for name, module in net.named_modules():
             if any(p.requires_grad for p in module.parameters(recurse=False)):
                 _reset(name, module)
-        net.load_state_dict({name: before[name] for name in member.frozen}, strict=False)
+        fill(net, {name: before[name] for name in member.frozen})
     fresh = Family(net, member.config).to(member.device)
     fresh.columns = member.columns
     assert member.kept is not None
