@@ -582,6 +582,26 @@ def test_a_mask_may_be_as_long_as_the_example_has_heads_in_all() -> None:
     assert is_exported(graph.traced) and graph.widths["block.linear1"] == 10
 
 
+class TiedTwice(nn.Module):
+    """One layer under two names, and code that only an export can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.out = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.heads = nn.ModuleList([self.out, self.out])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] != 4:
+            raise ValueError("four numbers")
+        y = torch.relu(self.one(x))
+        return self.heads[0](y) + self.heads[1](-y)
+
+
+def test_layers_under_two_names_are_exported() -> None:
+    graph = Graph.of(TiedTwice(), torch.randn(3, 4))
+    assert is_exported(graph.traced) and graph.widths == {"one": 6}
+
+
 def test_dynamo_still_compiles_after_an_export() -> None:
     traced = trace(Net(lambda self, x: x.view(len(x), -1)), X)
     torch._dynamo.reset()

@@ -8,6 +8,7 @@ checks; a file of another kind is told for what it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,7 @@ from torch import fx, nn
 
 from netdial.core.arguments import checked, expect
 from netdial.core.errors import CheckpointError, ConfigError, warn
+from netdial.core.storage.boundary import read_json
 from netdial.data.dataset import Splits
 from netdial.family.family import Family
 from netdial.models import recipe
@@ -23,7 +25,7 @@ from netdial.models.derived import export_derived, save_derived
 from netdial.models.described import description
 from netdial.models.family import save_family
 from netdial.models.kinds import CHECKPOINT, KINDS, RUN, recognise
-from netdial.models.member import save_member
+from netdial.models.member import KIND, files_of, save_member
 from netdial.models.predict import predictions
 from netdial.models.programs import write_program
 from netdial.models.recipe import save_network
@@ -150,7 +152,17 @@ def save(
         save_network(thing, path, about, kind, tolerance=tolerance)
     else:
         save_derived(thing, path, about)
+    _drop_description(path)
     return inspect(path)
+
+
+def _drop_description(path: Path) -> None:
+    """Removes the description of a member whose file was replaced by one that describes itself."""
+    beside = files_of(path)[1]
+    with suppress(CheckpointError):
+        found = read_json(beside) if beside.is_file() else None
+        if isinstance(found, dict) and found.get("kind") == KIND:
+            beside.unlink()
 
 
 _INSTEAD = {
