@@ -60,6 +60,20 @@ def path_of(folder: Path, kind: str) -> Path:
     return folder / ("weights.safetensors" if kind == "weights" else kind)
 
 
+@pytest.mark.parametrize("kind", ["family", "pruned"])
+def test_another_model_is_saved_over_a_member(tmp_path: Path, kind: str) -> None:
+    """The description of the member stayed beside it, so what was written was taken for a damaged member."""
+    path, family = tmp_path / "model.safetensors", nd.Family(mlp())
+    nd.save(family, path, lam=1.0)
+    pruned = nd.slim(mlp(), share=0.5, example=torch.randn(2, 3))
+    assert nd.save(family if kind == "family" else pruned, path).path == path
+    assert not path.with_suffix(".json").exists()
+    assert nd.load_model(path, mlp())
+    path.with_suffix(".json").write_text('{"mine": 1}')
+    nd.save(family, path)
+    assert path.with_suffix(".json").exists()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_saved_opens_by_itself(saved: Path, kind: str) -> None:
     path = path_of(saved, kind)

@@ -148,7 +148,8 @@ def weights_copied(
     plainly = nn.Module.__setattr__
 
     def set_attribute(module: nn.Module, key: str, value: Any) -> None:
-        if value is None or value is not module._parameters.get(key):  # else it is self.x += 1
+        own = vars(module).get("_parameters", {})
+        if value is None or value is not own.get(key):  # else it is self.x += 1
             plainly(module, key, value)
 
     try:
