@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from netdial.channels.trace.answers.ways import OtherWay
-from netdial.channels.trace.state import parameters_kept
 from netdial.core.errors import TraceError, first_line
 from netdial.core.noise import seed_everywhere
 from netdial.core.outputs import (
@@ -215,9 +215,18 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
 
 @contextmanager
 def _kept(net: nn.Module) -> Iterator[None]:
-    """Gives a network back what it holds, parameters among it that its forward pass sets."""
-    with contents_kept(net), parameters_kept(net):
-        yield
+    """Gives a network back what it holds, numbers of parameters among it that its forward pass sets.
+
+    Nothing looks on meanwhile, as torch leaves its fast path where something does.
+    """
+    held = [(p, p.data, p.detach().clone()) for p in net.parameters() if not is_lazy(p)]
+    with contents_kept(net):
+        try:
+            yield
+        finally:
+            for parameter, data, kept in held:
+                if parameter.data_ptr() != data.data_ptr() or not torch.equal(parameter, kept):
+                    parameter.data = data.copy_(kept)
 
 
 def _own(inputs: Sequence[Any]) -> list[Any]:
