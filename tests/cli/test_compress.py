@@ -134,7 +134,7 @@ def test_seeds_beside_controls_as_json(call: Call, copy: Path) -> None:
     said = call("compress", "wine", "--max-bytes", "1700", "--seeds", "2", "--json", *SHORT)
     assert said.code == 0, said.err
     answer = json.loads(said.out)
-    assert answer["bytes"] == Path(answer["path"]).stat().st_size == sum(answer["split"].values())
+    assert answer["bytes"] == Path(answer["path"]).stat().st_size == sum(answer["ledger"].values())
     assert answer["verdict"]["seeds"] == 2 and answer["verdict"]["no_loss"] is False
     assert [stage["label"] for stage in answer["stages"]] == ["dense", "pruned", "shared", "coded"]
     (one,) = compressions(Run.open(copy).records())

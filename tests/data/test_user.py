@@ -109,6 +109,21 @@ def test_regression_and_tokens(mine: Path) -> None:
     assert float(wide.train.y[1]) == 1 / 3
 
 
+def test_targets_at_many_places(mine: Path) -> None:
+    maps = "torch.arange(12)[:, None].repeat(1, 5) % 4, torch.zeros(12, 2, 3)"
+    mine.write_text(
+        f"{HEAD}\nmaps, arrays = {maps}\nmaps[0, 2:] = -100\n"
+        "def classes():\n    return net, *[(x, maps)] * 3\n\n"
+        "def numbers():\n    return net, *[(x, arrays.double())] * 3\n"
+    )
+    classes, numbers = load_data("mine:classes"), load_data("mine:numbers")
+    assert (classes.kind, classes.n_outputs, len(classes.classes)) == ("dense-classification", 4, 4)
+    assert classes.train.y.dtype == torch.int64 and classes.train.y.shape == (12, 5)
+    assert (numbers.kind, numbers.n_outputs, numbers.classes) == ("dense-regression", 6, ())
+    assert numbers.train.y.dtype == torch.float32 and numbers.train.y.shape == (12, 2, 3)
+    assert load_data("mine:classes", kind="regression").train.y.dtype == torch.float32
+
+
 def test_exception_is_reported_with_its_line(mine: Path) -> None:
     mine.write_text("import torch\n\n\ndef make():\n    depth = []\n    return depth[3]\n")
     with pytest.raises(DataError, match=r"mine:make raised IndexError: .*mine\.py, line 6") as got:
@@ -168,7 +183,17 @@ def test_unknown_function_and_arguments(mine: Path) -> None:
         ("(net, (x[:0], y[:0]), (x, y), (x, y))", r"train part: 0 row\(s\)"),
         ("(net, (x, y), (x[:0], y[:0]), (x, y))", r"valid part: 0 row\(s\); at least 1"),
         ("(net, (x, y), (x[:, :1], y), (x, y))", r"valid part: inputs of shape \[1\]"),
-        ("(net, (x, y[:, None].repeat(1, 3)), (x, y), (x, y))", r"must be int64 of shape \[N\]"),
+        ("(net, (x, y), (x, y[:, None].repeat(1, 3)), (x, y))", r"must be int64 of shape \[N\]"),
+        (
+            "(net, (x, y[:, None].repeat(1, 3)), (x, y), (x, y))",
+            r"valid part: targets of shape \[\]",
+        ),
+        (
+            "(net, *[(x, y[:, None].repeat(1, 3) - 1)] * 3)",
+            "labels run from -1; .* 0 to 1, and -100",
+        ),
+        ("(net, *[(x, 0 * y[:, None].repeat(1, 3))] * 3)", "one class only"),
+        ("(net, *[(x, torch.full((12, 2, 2), float('inf')))] * 3)", "train: targets: inf in row 0"),
         ("(net, DataLoader(x), (x, y), (x, y))", "train: batch 0: got one tensor"),
         ("(net, DataLoader(Pairs(), batch_size=20, drop_last=True), 0, 0)", "train: is empty"),
     ],

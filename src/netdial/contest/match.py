@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import NonFiniteError
+from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.registry import Registry
 from netdial.data.dataset import Dataset, Splits
 from netdial.data.memory.weights import weighted
@@ -83,17 +83,26 @@ class Match:
     def of(
         cls, splits: Splits, net: Callable[[int], nn.Module], seconds: float, seed: int
     ) -> Match:
-        """Returns the match on a data set, with the batch size and learning rate that ``netdial fit`` has there."""
+        """Returns the match on a data set, with the batch size and learning rate that ``netdial fit`` has there.
+
+        Raises:
+            ConfigError: there is more than a class, or a row of numbers, for an example.
+        """
         rows, shape = len(splits.train), splits.input_shape
         known: dict[str, Any] = {"batch_size": usual_batch_size(rows)}
         if len(shape) == 1:
             known["lr"] = usual_rate(rows, shape[0])
         known |= PRESETS.get(splits.name, {})
-        train = weighted(splits.train, None, task_of(splits).targets)
+        task = task_of(splits)
+        if task.targets not in ("classes", "numbers"):
+            raise ConfigError(
+                f"data {splits.name!r}: contenders predict a class, or numbers, for each example; the task is {task.name}"
+            )
+        train = weighted(splits.train, None, task.targets)
         return cls(
             train,
             splits.valid,
-            task_of(splits),
+            task,
             splits.n_outputs,
             net,
             seconds,

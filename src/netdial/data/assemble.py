@@ -9,14 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from netdial.data.checks import check_splits
-from netdial.data.dataset import Dataset, Kind, Splits
+from netdial.data.dataset import Dataset, Splits
 from netdial.data.scale import TargetScale
 from netdial.data.tables.schema import TableSchema
 
 
 def assemble(
     name: str,
-    kind: Kind,
+    kind: str,
     *,
     parts: dict[str, Dataset],
     splits: dict[str, Tensor],
@@ -29,7 +29,7 @@ def assemble(
 
     Args:
         name: Name of the task.
-        kind: ``"classification"`` or ``"regression"``.
+        kind: ``"classification"`` or ``"regression"``, or the same with places (``DENSE``).
         parts: The parts ``train``, ``valid`` and ``test``.
         splits: Their rows in the source.
         source: Provenance, JSON-able.
@@ -40,7 +40,7 @@ def assemble(
     Raises:
         DataError: if the data cannot be learnt from.
     """
-    n_targets = parts["train"].y.shape[-1] if kind == "regression" else 0
+    n_targets = 0 if classes else parts["train"].y[:1].numel()
     if "target_std" in source:
         units = (tuple(source[key]) for key in ("targets", "target_mean", "target_std"))
         target = TargetScale(*units)
@@ -53,7 +53,7 @@ def assemble(
             train=parts["train"],
             valid=parts["valid"],
             test=parts["test"],
-            n_outputs=len(classes) if kind == "classification" else n_targets,
+            n_outputs=len(classes) or n_targets,
             classes=tuple(classes),
             source={**source, "sizes": {part: len(data) for part, data in parts.items()}},
             rows=splits,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError
-from netdial.data.dataset import PARTS, Splits
+from netdial.data.dataset import DENSE, PARTS, Splits
+from netdial.data.memory.targets import NOT_COUNTED
 
 CHUNK = 4096  # rows looked at together: keeps memory modest
 
@@ -37,11 +38,13 @@ def check_splits(task: Splits) -> Splits:
                 f" {list(task.input_shape)}; all parts need the same shape"
             )
         check_finite(part.x, where, "inputs")
-        if task.kind == "classification":
+        if task.kind in DENSE.values():
+            _check_places(part.y, task, where)
+        elif task.kind == "classification":
             _check_labels(part.y, task.n_outputs, where)
         else:
             _check_targets(part.y, task.n_outputs, where)
-    if task.kind == "classification" and bool((task.train.y == task.train.y[0]).all()):
+    if task.classes and len(task.train.y[task.train.y >= 0].unique()) < 2:
         raise DataError(
             f"data {task.name!r}: one class only in the train part; classification needs at least"
             " two"
@@ -73,6 +76,21 @@ def _check_labels(y: Tensor, n_classes: int, where: str) -> None:
     if low < 0 or high >= n_classes:
         raise DataError(
             f"{where}: class labels run from {low} to {high}; allowed are 0 to {n_classes - 1}"
+        )
+
+
+def _check_places(y: Tensor, task: Splits, where: str) -> None:
+    """Raises DataError unless targets are of the shape of the training part's, and finite, or classes or -100."""
+    if y.shape[1:] != task.train.y.shape[1:]:
+        raise DataError(
+            f"{where}: targets of shape {list(y.shape[1:])}, but the train part has {list(task.train.y.shape[1:])}; all parts "
+            "need the same shape"
+        )
+    check_finite(y, where, "targets")
+    if task.classes and bool(((y < 0) & (y != NOT_COUNTED)).any()):
+        raise DataError(
+            f"{where}: class labels run from {int(y.min())}; allowed are 0 to {task.n_outputs - 1}, and {NOT_COUNTED} where "
+            "nothing counts"
         )
 
 

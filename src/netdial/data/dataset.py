@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from netdial.data.tables.schema import TableSchema
 
 Kind = Literal["classification", "regression"]
+DENSE = {"classification": "dense-classification", "regression": "dense-regression"}
+"""Kind of the targets at many places of an example, by that of one."""
 PARTS = ("train", "valid", "test")
 
 
@@ -36,7 +38,7 @@ class Dataset:
         x: Inputs [N, ...]: float32, or uint8 images [N, C, H, W] (or [N, C*H*W] when flat) that are
             normalised only when they are used. A user's own data may also hold int64 tokens, which
             pass unchanged.
-        y: Targets: [N] int64 class indices, or [N, T] float32.
+        y: Targets: [N] int64 class indices, or [N, T] float32; with places, [N, ...] of either.
         shift: For uint8 inputs, what is subtracted; broadcasts against one example ([C, 1, 1] for
             images).
         scale: For uint8 inputs, what multiplies the difference; the same shape as ``shift``.
@@ -154,11 +156,12 @@ class Splits:
 
     Args:
         name: Short name, as given on the command line.
-        kind: Name of the task: ``"classification"`` or ``"regression"``, or another in ``netdial.task.TASKS``.
+        kind: Name of the task: ``"classification"`` or ``"regression"``, the same with ``"dense-"`` in front where there is a
+            target at each place of an example, or another in ``netdial.task.TASKS``.
         train: What networks are fitted on; every statistic used to encode inputs comes from here.
         valid: What choices are made on.
         test: What is looked at once, at the end.
-        n_outputs: Outputs that a network needs: number of classes, or of regression targets.
+        n_outputs: Outputs that a network needs: number of classes, or of regression targets, at all places.
         classes: Names of the classes in the order of their indices; empty for regression.
         source: JSON-able provenance: origin, files, split seed, sizes, how inputs and targets were
             encoded, notes.

@@ -24,7 +24,7 @@ from torch import nn
 from netdial.core import errors
 from netdial.core.errors import ConfigError, DataError, NetdialError
 from netdial.data.assemble import assemble
-from netdial.data.dataset import PARTS, Dataset, Kind, Splits
+from netdial.data.dataset import DENSE, PARTS, Dataset, Kind, Splits
 from netdial.data.memory import Named, as_dataset, is_loader
 
 
@@ -37,7 +37,7 @@ def load_user(
         spec: ``"package.module:function"``, imported with the current folder on the path, as
             ``python -m`` does.
         kind: ``"classification"`` or ``"regression"``; default: regression if the targets are
-            floats.
+            floats. Targets at many places of an example may be of either.
         seed: seeds torch's global generator while the function runs and its data are read; the
             generator is put back afterwards.
         start: seed of the module's initial weights, for which the function is called again where it differs from ``seed``.
@@ -109,7 +109,9 @@ def _task(
         "notes": [],
     }
     splits = {name: torch.arange(len(part)) for name, part in parts.items()}
-    return assemble(spec, kind, parts=parts, splits=splits, source=source, classes=classes)
+    y = parts["train"].y
+    name = DENSE[kind] if y.ndim > (2 if kind == "regression" else 1) else kind
+    return assemble(spec, name, parts=parts, splits=splits, source=source, classes=classes)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from netdial.jobs.presets import default_model
 from netdial.nets import build
 from netdial.runs.run import Run
 from netdial.task import Task, named, task_of
+from netdial.task.registry import dense_form
 from netdial.task.rehearsal import in_order_of, rehearse, suited
 from netdial.train.config import TrainConfig
 
@@ -158,7 +159,7 @@ def load_problem(
         net = build(model, input_shape=task.input_shape, n_outputs=task.n_outputs, seed=seed)
         problem = Problem(net, model, task)
     problem = replace(problem, task=task)
-    rehearse(problem.net, example(task), named(task.kind), task.n_outputs)
+    rehearse(problem.net, example(task), named(task.kind), task.n_outputs, task.train.y[:2])
     return problem
 
 
@@ -188,12 +189,15 @@ def _told(options: Mapping[str, Any]) -> tuple[dict[str, Any], int, Task | None]
     split_seed: int = given.pop("split_seed", 0)
     asked = named(given["kind"]) if "kind" in given else None
     if asked is not None:
-        given["kind"] = "classification" if asked.targets == "classes" else "regression"
+        given["kind"] = (
+            "classification" if asked.targets in ("classes", "class maps") else "regression"
+        )
     return given, split_seed, asked
 
 
 def _of_task(splits: Splits, asked: Task | None) -> Splits:
     """Returns data with the task that was asked for, and the outputs that it needs."""
+    asked = asked and dense_form(asked, splits.train.y)
     if asked is None or splits.kind == asked.name:
         return splits
     return replace(splits, kind=asked.name, n_outputs=asked.outputs(splits.n_outputs))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
@@ -246,6 +247,9 @@ def use_of(
     task = model.task if isinstance(model, Family) and model.task is not None else named(data.kind)
     _check_units(getattr(task, "scale", None), data)
     task = task.in_units(data.train.target)
+    if task.targets == "class maps" and model is not None and not isinstance(model, Family):
+        few = data.valid.select(torch.arange(min(2, len(data.valid))))
+        task = task.seen(outputs(model, few), few.y)
     noise: tuple[ErrorLaw, ...] = ()
     if task.targets == "numbers" and model is not None and len(data.valid) >= FEWEST:
         members: list[tuple[float | None, nn.Module]] = [(lam, model)]

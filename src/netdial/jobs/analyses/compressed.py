@@ -209,7 +209,8 @@ def _pair(
 
 def _terms(net: nn.Module, data: Splits, part: str, metric: str | None) -> Tensor:
     where, held = data.part(part), data.valid
-    judge = under_errors(named(data.kind), outputs(net, held), held.y)
+    out = outputs(net, held)
+    judge = under_errors(named(data.kind).seen(out, held.y), out, held.y)
     return terms_of(outputs(net, where)[None], where.y.cpu(), judge, metric)[0]
 
 

@@ -151,7 +151,7 @@ class Sketcher:
         return self._intervals_at[lam]
 
     def _targets(self) -> list[TargetDetails]:
-        if self._task.targets == "classes" or self._data.train.y.ndim != 2:
+        if self._task.targets in ("classes", "class maps") or self._data.train.y.ndim != 2:
             return []
         scale, count = self._data.train.target, self._data.train.y.shape[1]
         names = [f"target {t}" for t in range(count)] if scale is None else scale.names

@@ -29,6 +29,7 @@ def scores(net: nn.Module, task: Splits, part: str, *, error: bool = False) -> d
     """
     data, judge = task.part(part), task_of(task)
     out, y = outputs(net, data), data.y.cpu()
+    judge = judge.seen(out, y)
     held_out = out if part == "valid" else outputs(net, task.valid)
     found = with_errors(judge, held_out, task.valid.y).at(1.0).plugged_in().metrics(out, y)
     if error:
@@ -41,4 +42,5 @@ def constant_scores(task: Splits, part: str) -> dict[str, float]:
     """Returns what a prediction that looks at no input is worth on a part of the data."""
     # any errors do: those of the constant itself take their place
     judge = with_errors(task_of(task), torch.zeros_like(task.valid.y), task.valid.y)
-    return constant_of(judge, task.train.y, task.part(part).y, task.n_outputs)
+    places = task.train.y[0].numel() if judge.targets == "class maps" else 1
+    return constant_of(judge, task.train.y, task.part(part).y, task.n_outputs * places)

@@ -116,7 +116,7 @@ def _answer(found: CompressResult) -> dict[str, Any]:
         ],
         "layers": [vars(layer) for layer in found.found.layers()],
         "front": [{name: getattr(point, name) for name in front} for point in found.found.front],
-        "split": dict(found.ledger.split),
+        "ledger": dict(found.ledger.split),
         "lengths": [{**vars(row), "total": row.total} for row in found.lengths],
         "verdict": None if verdict is None else {**vars(verdict), "no_loss": verdict.no_loss},
     }
