@@ -87,6 +87,8 @@ def _alone(model: Model, x: Tensor, vectors: Tensor, wanted: Params) -> Params:
     """Returns J_iᵀ v_ik ``name -> [1, K, *shape]`` of one example ``[1, ...]`` and its vectors ``[K, O]``."""
     leaves = {name: leaf.detach().requires_grad_() for name, leaf in wanted.items()}
     out = model.outputs(leaves, x)[0]
+    if not out.requires_grad:  # none of them is read
+        return {n: leaf.new_zeros(1, len(vectors), *leaf.shape) for n, leaf in wanted.items()}
     found = [
         torch.autograd.grad(
             out, list(leaves.values()), v, retain_graph=True, materialize_grads=True
