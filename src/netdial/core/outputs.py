@@ -197,10 +197,7 @@ def same_outputs(
         kind = before[0].dtype if before else torch.float32
         tolerance = TOLERANCE.get(kind, TOLERANCE[torch.float32])
     same = [one.shape for one in before] == [other.shape for other in after]
-    pairs = [
-        (doubled(one.detach()), doubled(other.detach()))
-        for one, other in zip(before, after, strict=False)
-    ]
+    pairs = [(doubled(one), doubled(other)) for one, other in zip(before, after, strict=False)]
     apart = [_apart(*pair, equal_nan=equal_nan) for pair in pairs] if same else [math.inf]
     sizes = [one[one.isfinite()].abs() for one, _ in pairs]
     largest = max((float(size.max()) for size in sizes if size.numel()), default=0.0)
@@ -209,7 +206,7 @@ def same_outputs(
 
 def doubled(x: Tensor) -> Tensor:
     """Returns numbers in double precision, complex ones as such, zeros of a sparse tensor among them."""
-    return x.to_dense().to(torch.complex128 if x.is_complex() else torch.float64)
+    return x.detach().to_dense().to(torch.complex128 if x.is_complex() else torch.float64)
 
 
 def _apart(one: Tensor, other: Tensor, *, equal_nan: bool) -> float:

@@ -9,7 +9,8 @@ are K gradients J_iᵀ s_k for each example:
     classification   Λ = diag(p) - p pᵀ,   s_k = √p_k (e_k - p),   K = O classes
     regression       Λ = 1 (unit variance), s_k = e_k,             K = O outputs
 
-which the task says (``Task.root``).
+which the task says (``Task.root``). Outputs with places have too many columns: only the diagonal is told, by random sums
+of them (``Task.information``).
 
 Shapes: B examples, O outputs, K columns of the root of Λ, P parameters.
 """

@@ -216,9 +216,7 @@ class Search:
         if not fits or not level.n_weights or fits[-1].n_bytes >= _FULL * most:
             return []
         size, bits = fits[-1].n_bytes, (low := level.precisions[len(fits) - 1])
-        if high <= low:
-            return []
-        for _ in range(_TRIES):
+        for _ in range(_TRIES if low < high else 0):
             bits = min(bits + 8 * (_NEAR * most - size) / level.n_weights, high)
             if bits <= low:  # tables of values grow faster than bits
                 bits = (low + high) / 2
