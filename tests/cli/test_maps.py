@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import netdial as nd
+from netdial.core.errors import ConfigError
 
 from ..marks import may_be_useless
 from .conftest import Call
@@ -89,6 +90,8 @@ def test_commands_take_targets_at_places(
     family = nd.load_model("runs/run", net=getattr(sys.modules["mapped"], name)()[0])
     for row in rows:
         assert row[metric] == pytest.approx(score(family.export(row["lam"])), abs=1e-5)
+    with pytest.raises(ConfigError, match=r"a row for each example.* family\.export"):
+        family.predict(sys.modules["mapped"].x[:2], lam=0.1)
     for words in (["choose"], ["prune"]):
         done(*words, "run", "--trust")
     done("export", "run", "--lam", "0.1", "--trust", "-o", "member.safetensors")

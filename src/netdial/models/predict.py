@@ -98,7 +98,7 @@ def predictions(
         if the row is drawn as those were, whatever the law of the errors; a remark says so if they are not known.
 
     Raises:
-        ConfigError: λ is missing or outside the range, given for a single network, or an option is out of range.
+        ConfigError: λ is missing, outside the range or given for a network; an option is out of range; outputs have places.
         DataError: a column is missing, a cell cannot be read, or images are scaled otherwise than in training.
         ShapeError: rows are not of the shape that the model takes.
     """
@@ -287,14 +287,16 @@ def _run(net: nn.Module, x: Tensor) -> Tensor:
 
 
 def _in_batches(net: nn.Module, x: Tensor) -> Tensor:
-    if len(x) <= ROWS:
-        out: Tensor = net(x)
-        return out.cpu()
     return torch.cat([net(part).cpu() for part in x.split(ROWS)])
 
 
 def _columns(use: Use, task: Task, out: Tensor, law: ErrorLaw | None, level: float) -> Columns:
     """Returns the columns of predictions."""
+    if task.targets in ("class maps", "arrays"):
+        raise ConfigError(
+            f"predict: a table has a row for each example, and outputs here are {list(out.shape[1:])} for each; call the "
+            "network on tensors, of a family family.export(lam)(x)"
+        )
     if task.targets == "numbers":
         return _numbers(use, task, out, law, level)
     return _classes(use, task, out)
