@@ -576,6 +576,7 @@ class MaskedWords(nn.Module):
         return self.out(self.block(self.table(words), src_mask=later))
 
 
+@pytest.mark.slow
 def test_a_mask_may_be_as_long_as_the_example_has_heads_in_all() -> None:
     words = torch.randint(0, 7, (2, 4), generator=torch.Generator().manual_seed(0))
     graph = Graph.of(MaskedWords().eval(), words)

@@ -53,6 +53,7 @@ def test_a_pattern_that_means_nothing_is_refused(data: tuple[Tensor, Tensor]) ->
         nd.shrink(net(), data, epochs=1, batch_size=16, lam=0.3, freeze=("nothing",))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the compressed network predicts")
 @pytest.mark.parametrize("frozen", [False, True])
 def test_batches_of_one_do_where_no_batch_is_normalised(
