@@ -128,6 +128,7 @@ def test_a_channel_that_is_off_goes_exactly_though_its_bias_is_not_0(kind: str) 
     torch.testing.assert_close(graph.traced(x), wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_shrank_is_of_its_class_again(kind: str, tmp_path: Path) -> None:
     data = ((NODES, ADJACENT), (NODES[:, :, 0].sum(1) > 0).long())
@@ -146,6 +147,7 @@ def test_what_shrank_is_of_its_class_again(kind: str, tmp_path: Path) -> None:
     torch.testing.assert_close(again.eval()(NODES[:2], ADJACENT[:2]), due, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [normalised, norm_of_edges])
 def test_the_switch_stands_behind_a_batch_norm_after_the_sum(run: Callable[..., Tensor]) -> None:
     net, x = switched(Net(run))

@@ -125,6 +125,7 @@ def helped() -> float:
     return OWN.random()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draw",
     [

@@ -134,6 +134,7 @@ def test_every_network_still_runs_whatever_goes(which: int) -> None:
     assert graph.traced(x).isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(0, 30, 3))
 def test_two_plans_in_a_row_are_one(which: int) -> None:
     net, x = networks.network(which)

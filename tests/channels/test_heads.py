@@ -47,6 +47,7 @@ class Attending(nn.Module):
         return self.head(F.relu(self.proj(y.transpose(1, 2).flatten(2)).mean(1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["reshape", pytest.param("chunk", marks=pytest.mark.slow), "apart"])
 def test_whole_heads_go_or_channels_inside_of_all_of_them(how: str) -> None:
     net = Attending(how).double().eval()

@@ -71,6 +71,7 @@ def _keep(layer: nn.Module, args: Any, made: Tensor) -> None:
     SEEN["one"] = made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asks", [False, True])
 @pytest.mark.parametrize("kind", ["object", "function", "global"])
 def test_what_hooks_keep_is_followed(kind: str, asks: bool) -> None:

@@ -252,6 +252,7 @@ class Latent(nn.Module):
         return self.out(torch.relu(self.mid(z))), far
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("independent", [True, False])
 def test_distributions_pass_and_check_their_numbers_afterwards(
     *, independent: bool, monkeypatch: pytest.MonkeyPatch

@@ -147,6 +147,7 @@ def switch_off(graph: Graph) -> None:
                 theta[[1, 3]] = 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EACH)
 def test_switches_change_nothing_and_units_that_are_off_go_exactly(name: str) -> None:
     torch.manual_seed(1)
@@ -167,6 +168,7 @@ def test_switches_change_nothing_and_units_that_are_off_go_exactly(name: str) ->
     assert small.traced(other).shape == (7, 2), "and batches of other sizes run"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EACH)
 def test_switches_merge_and_plain_layers_come_back(name: str) -> None:
     graph = gated(name)

@@ -387,6 +387,7 @@ class Spelled(nn.Module):
         return self.run(self, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(SPELLED))
 def test_spellings_of_operations_pass_channels(name: str) -> None:
     net = Spelled(SPELLED[name]).double()

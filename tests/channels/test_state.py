@@ -113,6 +113,7 @@ class Owning(Net):
         self.center.ema = net.center.ema
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("center", "what"),
     [

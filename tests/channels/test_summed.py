@@ -80,6 +80,7 @@ def test_a_channel_whose_factor_is_0_goes_from_both_towers(name: str) -> None:
     assert removable(graph, continues=True) == {"user.2": (1, 4)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*LENGTHS, *DISTANCES])
 def test_of_lengths_and_distances_both_have_to_be_0(name: str) -> None:
     score = {**LENGTHS, **DISTANCES}[name]

@@ -97,6 +97,7 @@ def cut(graph: Graph, net: nn.Module) -> fx.GraphModule:
     return graph.traced
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ends",
     [one if one is last_ends else pytest.param(one, marks=pytest.mark.slow) for one in OWN_CHECKS],
@@ -160,6 +161,7 @@ def test_a_loss_over_letters_is_followed(reduction: str) -> None:
     cut(graph, net)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ends",
     [one if one is some_places else pytest.param(one, marks=pytest.mark.slow) for one in WAYS],

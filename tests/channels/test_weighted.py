@@ -128,6 +128,7 @@ def test_switches_stand_behind_parameters(name: str) -> None:
     assert not any("add" in reader for reader in readers)  # the bias is before the switch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETS))
 def test_networks_of_parameters_shrink_and_come_back_as_their_class(
     name: str, tmp_path: Path

@@ -58,6 +58,7 @@ def test_no_network_has_the_name_of_another() -> None:
     assert not set(MAKERS) & set(NETWORKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MAKERS]
 )
@@ -67,6 +68,7 @@ def test_a_network_is_cut_by_default_and_exactly(name: str) -> None:
     assert outcome == due, why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

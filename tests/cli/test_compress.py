@@ -54,6 +54,7 @@ def test_a_regression_is_compressed_and_its_losses_have_units(call: Call) -> Non
     assert '<th scope="col">squared error in variances of the target</th>' in page
 
 
+@pytest.mark.slow
 def test_tables_file_records_and_report(call: Call, copy: Path) -> None:
     said = call(
         "compress", "wine", "--lam", "0.1", "--max-bytes", "1600", "--out", "small.ndz", *SHORT

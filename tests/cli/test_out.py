@@ -81,6 +81,7 @@ MADE = {
 """Commands that make up a name: what is asked, and the name."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", list(MADE))
 def test_a_name_that_is_made_up_is_free(
     command: str, call: Call, points: Path, tmp_path: Path

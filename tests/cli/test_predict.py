@@ -145,6 +145,7 @@ def test_predictions_replace_such_predictions_and_no_table(call: Call, table: Pa
         assert Path(name).read_bytes() == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "xlsx"])
 def test_predictions_are_written_as_the_ending_says(call: Call, table: Path, ending: str) -> None:
     """Whatever it was, the file held text with commas, which no spreadsheet opens as .xlsx."""

@@ -209,6 +209,7 @@ def test_going_on_with_other_code_is_refused(call: Call, networks: Path) -> None
     assert call("shrink", data, "--name", "r", "--resume", "--quiet").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "end"), [("36 params", 38), ("38 params", 38), ("33 params", 29)])
 def test_a_size_that_half_a_channel_goes_beyond_is_said(
     call: Call, networks: Path, size: str, end: int

@@ -70,6 +70,7 @@ WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
 SLOW = ("cross_validate", "finetune", "compress")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
 @pytest.mark.parametrize(
     "way", [pytest.param(way, marks=[pytest.mark.slow] if way in SLOW else []) for way in WAYS]

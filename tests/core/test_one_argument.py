@@ -47,6 +47,7 @@ def scores(found: Any) -> Tensor:
     return found["logits"] if isinstance(found, dict) else found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "given"), [(OfDict(), {"x": X, "z": Z}), (OfTuple(), (X, Z))], ids=["dict", "tuple"]
 )

@@ -311,6 +311,7 @@ def in_a_row(net: Looped) -> nn.Sequential:
     return nn.Sequential(first, nn.Sigmoid(), second, nn.Sigmoid(), third)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "other"), [(Looped, in_a_row), (Held, held_by_layers)])
 def test_one_network_is_trained_alike_however_it_is_written(
     kind: Callable[[], Any], other: Callable[[Any], nn.Module]

@@ -38,6 +38,7 @@ MADE: dict[str, Callable[[], Shrunk | Pruned]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", list(MADE))
 def test_it_opens_alone(how: str, tmp_path: Path) -> None:
     made = MADE[how]()

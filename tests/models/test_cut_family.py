@@ -42,6 +42,7 @@ CUTS: dict[str, Callable[[Family], Family]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", list(CUTS))
 @pytest.mark.parametrize("member", [False, True])
 def test_a_family_that_lost_channels_opens_with_the_network_as_it_was_built(

@@ -244,6 +244,7 @@ def onnx_outputs(path: Path, x: Tensor) -> Tensor:
     return torch.from_numpy(session.run(["output"], {"input": x.numpy()})[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "x"),
     [

@@ -76,6 +76,7 @@ def rank_correlation(values: list[float]) -> float:
     return float(torch.corrcoef(torch.stack([ranks, torch.arange(len(values)).double()]))[0, 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     ["Adam", *(pytest.param(n, marks=pytest.mark.slow) for n in MOVERS if n != "Adam")],
@@ -387,6 +388,7 @@ def test_a_network_of_which_nothing_can_go_is_refused_with_the_reasons() -> None
         shrink(Summed(), (x, (x[:, 0] > 0).long()), lam=0.1, epochs=1, lenient=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("restore_best", [True, False])
 @pytest.mark.parametrize("aim", [{"size": "60 params"}, {"lam": 0.02}])
 def test_weights_are_those_of_the_best_epoch_since_a_channel_went(

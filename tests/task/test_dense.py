@@ -234,6 +234,7 @@ def test_what_does_not_fit_is_refused(name: str) -> None:
         work()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "kind"),
     [

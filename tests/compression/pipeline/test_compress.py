@@ -67,6 +67,7 @@ def test_a_size_in_bytes_is_met_and_the_network_is_what_is_stored(trained: nn.Mo
     assert float((found.net(x).argmax(1) == y).float().mean()) > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "steps", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
 )

@@ -124,6 +124,7 @@ def test_bad_input_is_refused() -> None:
         formula_of(derive(other, {"x->y": "one"}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("of_x", "of_y"),
     [
