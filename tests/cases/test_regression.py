@@ -230,3 +230,21 @@ def test_a_member_whose_weights_changed_has_the_intervals_of_its_own_errors_or_n
 def covered_at(choice: nd.Choice, new: tuple[Tensor, Tensor]) -> float:
     found = nd.measure.intervals(choice.family, new[0], choice.lam)
     return float(found.covered(new[1]).double().mean())
+
+
+@pytest.mark.slow
+@right
+def test_a_choice_says_how_small_errors_are(tmp_path: Path) -> None:
+    """Targets in units of 1e-9: the reason and the card name an RMSE such as 1.3e-10, and never 0.0000."""
+    x, y = X.numpy(), ((CLEAN + NOISE) * 1e-9).numpy()
+    frame = pd.DataFrame(x, columns=["a", "b", "c"]).assign(current=y)
+    data = nd.load_data(frame, target="current")
+    net = nd.build("mlp:8", input_shape=data.input_shape, n_outputs=data.n_outputs)
+    family = nd.fit(net, data.train, data.valid, epochs=2, lr=0.01)
+    found = nd.choose(family, data.valid, train=data.train, lams=3).tested(data.test)
+    found.export(tmp_path / "member")
+    card = (tmp_path / "member" / "README.md").read_text(encoding="utf-8")
+    assert f"rmse {found.constant['rmse']:.4g}" in card
+    assert f"{found.row.value:.4g} ± {found.error:.4g}" in card
+    assert f"rmse {found.test['rmse']:.4g} ± {found.test['error']:.4g}" in card
+    assert "rmse 0.0000" not in card + found.why

@@ -388,3 +388,27 @@ def test_intervals_are_told_where_rows_enough_were_held_out_and_nowhere_else(row
     assert (family.task is not None and family.task.at(0.1).noise_var != ()) == (rows == 8)  # type: ignore[attr-defined]
     (target,) = Sketcher(family, data)._part(0.1, torch.zeros(rows, 1), data.valid.y).targets
     assert bool(target.coverage) == (rows == 8)
+
+
+@pytest.mark.parametrize("target", ["probability of no", "price low", "price,price low"])
+def test_targets_keep_their_column_whatever_the_others_are_called(
+    tmp_path: Path, target: str
+) -> None:
+    """What stands beside a target never has its name: of two columns alike, only one would be left."""
+    source = np.random.default_rng(0)
+    frame = pandas.DataFrame({"x": source.normal(size=60), "price": source.normal(100, 9, 60)})
+    frame["price low"] = source.normal(-5, 1, 60)
+    frame["probability of no"] = np.where(frame.x > 0, "yes", "no")
+    data = nd.load_data(frame, target=target)
+    family, about = trained(data)
+    nd.save(family, tmp_path / "family.safetensors", about=about, data=data)
+    model = nd.load_model(tmp_path / "family.safetensors")
+    found = model.predict(frame, lam=1.0)
+    expected = data.schema.decode(family.export(1.0)(data.schema.encode(frame)))
+    if data.kind == "classification":
+        assert found[target].tolist() == expected
+        assert list(found) == [target, "probability of no.1", "probability of yes"]
+    else:
+        names = target.split(",")
+        np.testing.assert_allclose(found[names], expected.detach(), rtol=1e-5)
+        assert len(found.columns) == 3 * len(names)

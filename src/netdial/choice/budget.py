@@ -15,6 +15,7 @@ from pydantic import Field
 
 from netdial.choice.table import Candidate, CandidateTable
 from netdial.core.arguments import checked_fields
+from netdial.core.best import four_places
 from netdial.core.errors import ConfigError
 
 _SHOWN = {"params": "parameters", "bytes": "bytes", "macs": "MACs", "latency_ms": "ms"}
@@ -130,5 +131,8 @@ def costs(cell: Candidate, metric: str) -> str:
     text = ", ".join(f"{value:.6g} {_SHOWN[of]}" for of, value in known.items())
     worths = {metric: cell.value, "accuracy": cell.accuracy}
     return ", ".join(
-        [text, *(f"{name} {value:.4f}" for name, value in worths.items() if not math.isnan(value))]
+        [
+            text,
+            *(f"{name} {four_places(v)}" for name, v in worths.items() if not math.isnan(v)),
+        ]
     )

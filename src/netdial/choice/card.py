@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from netdial.choice.table import Candidate
-from netdial.core.best import PREDICTIVE
+from netdial.core.best import PREDICTIVE, four_places
 from netdial.measure.cost import Cost
 
 _USE = """```python
@@ -126,12 +126,14 @@ def _table(facts: Facts) -> str:
         rows["latency for one example"] = f"{row.latency_ms:.4g} ms, dense, measured when chosen"
     if facts.n:
         rows[f"validation {facts.metric}"] = (
-            f"{row.value:.4f} ± {facts.error:.4f} (standard error over {facts.n} examples)"
+            f"{four_places(row.value)} ± {four_places(facts.error)} (standard error over {facts.n} examples)"
         )
         others = {n: v for n, v in row.metrics.items() if n != facts.metric}
-        rows |= {f"validation {name}": f"{value:.4f}" for name, value in others.items()}
+        rows |= {f"validation {name}": four_places(value) for name, value in others.items()}
         rows["a constant, on the same examples"] = ", ".join(
-            f"{name} {value:.4f}" for name, value in facts.constant.items() if name in row.metrics
+            f"{name} {four_places(value)}"
+            for name, value in facts.constant.items()
+            if name in row.metrics
         )
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {text} |" for key, text in rows.items())])
 
@@ -142,7 +144,7 @@ def _how_to_predict(facts: Facts) -> list[str]:
         return []
     return [
         "The network here has the mean weights. Averaged over its posterior the member predicts better: validation "
-        f"{facts.metric} {facts.average[facts.metric]:.4f} (`choice.predict` does that)."
+        f"{facts.metric} {four_places(facts.average[facts.metric])} (`choice.predict` does that)."
     ]
 
 
@@ -150,8 +152,8 @@ def _on_test(facts: Facts) -> str:
     test, metric = facts.test, facts.metric
     if not test:
         return "The test data were not looked at."
-    accuracy = f" (accuracy {test['accuracy']:.4f})" if "accuracy" in test else ""
+    accuracy = f" (accuracy {four_places(test['accuracy'])})" if "accuracy" in test else ""
     return (
-        f"The test data were looked at once, after everything had been decided: {metric} {test[metric]:.4f} "
-        f"± {test['error']:.4f}{accuracy} over {test['n']:.0f} examples."
+        f"The test data were looked at once, after everything had been decided: {metric} {four_places(test[metric])} "
+        f"± {four_places(test['error'])}{accuracy} over {test['n']:.0f} examples."
     )

@@ -31,7 +31,7 @@ from netdial.choice.search import ChoiceProblem, search
 from netdial.choice.table import Candidate, CandidateTable
 from netdial.choice.tune import Tuning, tuned_member, with_tuned
 from netdial.core.arguments import Whole, checked
-from netdial.core.best import remarks
+from netdial.core.best import four_places, remarks
 from netdial.core.errors import ConfigError, MemberWarning, unknown, warn
 from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import Dataset
@@ -324,4 +324,4 @@ def _named(table: CandidateTable) -> str:
 
 
 def _shown(cell: Candidate, table: CandidateTable) -> str:
-    return f"{table.metric} {cell.value:.4f} at λ = {cell.lam:.4g} with {cell.share:.4g} removed"
+    return f"{table.metric} {four_places(cell.value)} at λ = {cell.lam:.4g} with {cell.share:.4g} removed"

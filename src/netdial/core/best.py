@@ -258,6 +258,15 @@ def signed(value: float, spec: str) -> str:
     return "−" + text[1:] if text.strip("-0.,%") else text[1:]
 
 
+def four_places(value: float) -> str:
+    """Returns a measured value with four decimal places, or with four digits where it is too small for those.
+
+    >>> four_places(0.50494), four_places(0.0), four_places(1.30955e-10)
+    ('0.5049', '0.0000', '1.31e-10')
+    """
+    return f"{value:.4g}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
+
+
 def beside_random(difference: float, standard_error: float, trials: float, part: str) -> str:
     """Returns how a network that was searched for compares with the best of random search at equal cost, in one sentence.
 

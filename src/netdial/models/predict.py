@@ -19,6 +19,7 @@ from netdial.core.arguments import Whole, expect
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
 from netdial.core.noise import generator
 from netdial.core.outputs import ROWS, evaluating, in_usual_modes, without_gradients
+from netdial.data.tables.dialect import unique_names
 from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
 from netdial.models.use import ErrorLaw, Pixels, Use, tell_unscaled
@@ -313,14 +314,14 @@ def _classes(use: Use, task: Task, out: Tensor) -> Columns:
         )
     target = use.table.target.columns[0] if use.table is not None else "class"
     each = shares.numpy()
-    titles = _titles(names, "probability of" if task.targets == "classes" else "output for")
+    titles = _titles(target, names, "probability of" if task.targets == "classes" else "output for")
     return Columns(titles, each, target, [names[k] for k in each.argmax(1).tolist()])
 
 
 @lru_cache(maxsize=64)
-def _titles(classes: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """Returns the titles of the columns of probabilities, or of outputs."""
-    return tuple(f"{what} {name}" for name in classes)
+def _titles(target: str, classes: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """Returns the titles of the columns of probabilities, or of outputs; none is that of the target."""
+    return tuple(unique_names([target, *(f"{what} {name}" for name in classes)])[1:])
 
 
 def _numbers(use: Use, task: Task, out: Tensor, law: ErrorLaw | None, level: float) -> Columns:
@@ -344,5 +345,6 @@ def _numbers(use: Use, task: Task, out: Tensor, law: ErrorLaw | None, level: flo
         return Columns(names, values)
     half = law.half_width(level) * std
     bounded = np.stack([values, values - half, values + half], axis=2)  # [B, T, 3]
-    titles = tuple(title for name in names for title in (name, f"{name} low", f"{name} high"))
-    return Columns(titles, bounded.reshape(len(values), 3 * count))
+    titles = unique_names([*names, *(f"{name} {end}" for end in ("low", "high") for name in names)])
+    titles = [title for t in range(count) for title in titles[t::count]]  # targets keep their names
+    return Columns(tuple(titles), bounded.reshape(len(values), 3 * count))

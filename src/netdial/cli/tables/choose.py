@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netdial.choice.budget import costs
-from netdial.core.best import PREDICTIVE
+from netdial.core.best import PREDICTIVE, four_places
 from netdial.report.tables import table_of
 from netdial.report.text import count, fixed, number, percent
 
@@ -48,13 +48,13 @@ def _beside(choice: Choice) -> list[str]:
     names = list(dict.fromkeys(names))
     lines = []
     if names:
-        values = ", ".join(f"{name} {choice.constant[name]:.4f}" for name in names)
+        values = ", ".join(f"{name} {four_places(choice.constant[name])}" for name in names)
         lines.append(f"A constant has {values}.")
     if choice.using == PREDICTIVE:
         metric = choice.table.metric
         lines.append(
-            f"Averaged over its posterior (predictive) the member has {metric} {choice.average[metric]:.4f}; what is written "
-            "is the network of mean weights."
+            f"Averaged over its posterior (predictive) the member has {metric} {four_places(choice.average[metric])}; what is "
+            "written is the network of mean weights."
         )
     return lines
 
@@ -64,7 +64,7 @@ def answer_lines(choice: Choice, place: Path, *, replaces: bool = False) -> list
     metric = choice.table.metric
     worth = costs(choice.row, metric)
     if choice.problem.valid is not None:
-        worth += f" on validation data (standard error of {metric} {choice.error:.4f})"
+        worth += f" on validation data (standard error of {metric} {four_places(choice.error)})"
     lines = [
         f"λ = {choice.lam:.4g}, {choice.share:.4g} removed: {worth}",
         choice.why,
@@ -73,7 +73,13 @@ def answer_lines(choice: Choice, place: Path, *, replaces: bool = False) -> list
         *(f"Afterwards {step}." for step in choice.steps),
     ]
     if choice.test:
-        also = f", test accuracy {choice.test['accuracy']:.4f}" if "accuracy" in choice.test else ""
-        lines.append(f"test {metric} {choice.test[metric]:.4f} ± {choice.test['error']:.4f}{also}")
+        also = (
+            f", test accuracy {four_places(choice.test['accuracy'])}"
+            if "accuracy" in choice.test
+            else ""
+        )
+        lines.append(
+            f"test {metric} {four_places(choice.test[metric])} ± {four_places(choice.test['error'])}{also}"
+        )
     before = ", in place of an earlier choice (--out keeps both)" if replaces else ""
     return [*lines, f"{place}: network and card{before}"]
