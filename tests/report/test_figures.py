@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from netdial.report.figures import curves_figure, learning_figure
+from netdial.report.figures import curves_figure, learning_figure, panels
 from netdial.report.panels import COLOURS, COMPLEXITY_SCALE, MUTED, log_axis, value_axis
 from netdial.runs.curves import MemberRow, headline, learning, members
 from netdial.runs.run import Run
@@ -157,3 +157,21 @@ def test_equal_values_have_an_axis_of_their_own() -> None:
 def test_a_log_axis_has_labels_between_its_ends(values: tuple[float, float]) -> None:
     ticks = log_axis(values)["tickvals"]
     assert sum(values[0] <= tick <= values[1] for tick in ticks) >= 2
+
+
+@pytest.mark.parametrize(
+    ("config", "unit"),
+    [
+        (
+            {"n_outputs": 2, "error_unit": "standard deviations of the targets"},
+            "standard deviations",
+        ),
+        ({"n_outputs": 2, "error_unit": "units of the target"}, "target units"),
+        ({"n_outputs": 1, "error_unit": "units of the target", "units": "euro"}, "units of euro"),
+    ],
+)
+def test_errors_of_several_targets_are_standardised_where_units_are_known(
+    config: dict[str, object], unit: str
+) -> None:
+    (error,) = [one for one in panels(config) if one.quantity == "rmse"]
+    assert error.title == f"Root mean squared error · {unit}"

@@ -89,6 +89,16 @@ def test_how_sure_is_the_error_that_was_recorded_or_that_of_a_share() -> None:
     assert sure_told({"valid/rmse": 3.0}, "valid/rmse", None).value == UNKNOWN
 
 
+def test_a_mean_over_places_is_no_share_of_examples() -> None:
+    # 41 images of some 51 places each: √(p (1 - p) / 41) would be 7.3 points, some fifteen times too large
+    of_places = {"valid/nll": 1.09, "valid/nll_error": 0.0018, "valid/accuracy": 0.32969}
+    told = sure_told(of_places, "valid/nll", 41)
+    assert "accuracy" not in told.note and told.value == "± 0.0018"
+    assert (
+        "± 7.4 points" in sure_told({**of_places, "valid/accuracy": 14 / 41}, "valid/nll", 41).note
+    )
+
+
 def test_a_loss_of_the_size_of_rounding_is_none() -> None:
     assert lost_told(9e-9, 0.13, "").value == "nothing"
     assert lost_told(-0.1, 0.13, "").value == "nothing"

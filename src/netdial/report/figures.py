@@ -32,6 +32,9 @@ from netdial.runs.curves import Headline, MemberRow
 
 Lines = dict[float | None, list[tuple[int, float]]]
 
+_STANDARDISED = "standard deviations of the targets"
+"""The unit of errors over several targets whose units are known; else they are in the numbers that were given."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -72,7 +75,7 @@ COMMON = [
 def panels(config: dict[str, Any]) -> list[Panel]:
     """Returns the panels of a run; only those of which something was recorded are drawn."""
     error, explained = REGRESSION
-    if (config.get("n_outputs") or 1) > 1 and "error_unit" in config:
+    if (config.get("n_outputs") or 1) > 1 and config.get("error_unit") == _STANDARDISED:
         error = replace(error, title=error.title.replace("target units", "standard deviations"))
     elif config.get("units"):
         error = replace(

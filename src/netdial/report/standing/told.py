@@ -32,6 +32,8 @@ _SURE = 2.0
 """Standard errors that a difference is at least before it is called one."""
 _SAME = 1e-4
 """Share of a value below which a difference from it is that of rounding."""
+_WHOLE = 1e-3
+"""What a number of examples may be off by, for rounding."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def sure_told(values: Worth, metric: str, rows: object) -> Fact:
     known = isinstance(rows, int) and rows > 0
     where = f" on {count(rows)} {words} rows" if isinstance(rows, int) and known else ""
     share = ""
-    if isinstance(rows, int) and known and accuracy is not None and 0 <= accuracy <= 1:
+    if isinstance(rows, int) and known and accuracy is not None and _counts(accuracy, rows):
         share = proportion(accuracy, rows)
     if error is not None:
         beside = f"; accuracy {percent(accuracy)} {share}" if share else ""
@@ -146,6 +148,11 @@ def sure_told(values: Worth, metric: str, rows: object) -> Fact:
     if share.startswith("±"):
         return Fact(share, f"standard error of the accuracy{where}")
     return Fact(UNKNOWN, share or "no standard error was recorded")
+
+
+def _counts(share: float, rows: int) -> bool:
+    """Returns whether a share is one of so many examples; the mean over images of the share of their places is none."""
+    return 0 <= share <= 1 and math.isclose(share * rows, round(share * rows), abs_tol=_WHOLE)
 
 
 def constant_told(constant: Worth, metric: str, values: Worth) -> Fact:
