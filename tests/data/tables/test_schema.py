@@ -371,3 +371,107 @@ def test_a_target_with_another_mark_in_a_part_of_its_own_is_told_of(tmp_path: Pa
     assert any(
         "the target 'y': has %, which training had not; read as hundredths" in n for n in notes
     )
+
+
+def _area(tmp_path: Path, decimal: str) -> TableSchema:
+    """A schema of a file of Europe's or of America's numbers, none of which has a mark between thousands."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60).round(2), "area": rng.uniform(9, 900, 60)})
+    frame["area"] = frame["area"].round(1)
+    frame["y"] = np.array(["no", "yes"])[np.arange(60) % 2]
+    frame.to_csv(
+        tmp_path / "t.csv", index=False, sep=";" if decimal == "," else ",", decimal=decimal
+    )
+    schema = load_data(str(tmp_path / "t.csv"), target="y").schema
+    assert schema is not None
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("decimal", "text", "numbers"),
+    [
+        (",", "a;area\n0,5;1.234,5\n", [1234.5]),
+        (",", "a;area\n0,5;1.234\n", [1234]),
+        (",", "a;area\n0;1.234\n", [1234]),  # nothing decides but what training had
+        (",", "a;area\n0;1.234\n0;85,5\n", [1234, 85.5]),
+        (",", "a;area\n0;1.234.567\n", [1234567]),
+        (",", "a;area\n0.5;1.234\n", [1.234]),  # the point of 0.5 is a decimal mark
+        (",", "a,area\n0.5,1.234\n", [1.234]),
+        (",", 'a,area\n0,"1,5"\n', [1.5]),
+        (".", "a;area\n0,5;1.234\n", [1234]),  # the comma of 0,5 is a decimal mark
+        (".", "a;area\n0,5;1,234\n", [1.234]),
+        (".", 'a,area\n0.5,"1,234.5"\n', [1234.5]),
+        (".", 'a,area\n0.5,"1,234"\n', [1234]),
+    ],
+)
+def test_numbers_of_new_files_are_read_as_those_of_files_for_training(
+    tmp_path: Path, decimal: str, text: str, numbers: list[float]
+) -> None:
+    schema = _area(tmp_path, decimal)
+    (tmp_path / "new.csv").write_text(text)
+    encoded = schema.encode_rows(schema.read_file(tmp_path / "new.csv"))
+    column = schema.inputs[1]
+    assert isinstance(column, Number)
+    np.testing.assert_allclose(encoded.x[:, 1] * column.std + column.mean, numbers, rtol=1e-4)
+
+
+def test_texts_that_may_be_thousands_are_refused_where_no_file_decides(tmp_path: Path) -> None:
+    schema = _area(tmp_path, ",")
+    with pytest.raises(DataError, match=r"'1.234' may be 1234 or 1,234"):
+        schema.encode_rows({"a": ["0,5"], "area": ["1.234"]})
+    column = schema.inputs[1]
+    assert isinstance(column, Number)
+    mixed = {"a": [0.5] * 4, "area": ["1.234,5", "85.5", 1.234, "1.234.567"]}
+    found = schema.encode_rows(mixed).x[:, 1] * column.std + column.mean
+    np.testing.assert_allclose(found, [1234.5, 85.5, 1.234, 1234567], rtol=1e-4)
+
+
+def test_a_file_of_one_column_with_decimal_commas_is_not_taken_for_two(tmp_path: Path) -> None:
+    frame = table()[["size", "y"]].dropna()
+    schema = load_data(frame, target="y").schema
+    assert schema is not None
+    (tmp_path / "one.csv").write_text("size\n1,5\n2,5\n")
+    with pytest.raises(DataError, match="more fields"):
+        schema.read_file(tmp_path / "one.csv")
+
+
+def test_a_frame_is_read_again_as_it_was_read_for_training() -> None:
+    """Its named index stands as a column, headings that occur twice are numbered, and blanks around them go."""
+    rng = np.random.default_rng(0)
+    values = np.column_stack([rng.normal(size=(60, 3)), np.arange(60) % 2 == 0])
+    days = pd.date_range("2020-01-01", periods=60, name="day")
+    frame = pd.DataFrame(values, columns=["a", "a", " b ", "y"], index=days)
+    splits = load_data(frame, target="y")
+    assert splits.schema is not None
+    assert splits.schema.columns == ("a", "a.1", "b", "day")
+    rows = splits.rows["valid"].numpy()
+    again = splits.schema.encode_rows(frame.iloc[rows])
+    assert torch.equal(again.x, splits.valid.x)
+    assert torch.equal(splits.schema.encode_target(frame.iloc[rows]), splits.valid.y)
+    single = load_data(frame.iloc[:, [0, 3]].reset_index(drop=True), target="y").schema
+    assert single is not None
+    assert single.encode_rows(frame).x.shape == (60, 1)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_codes_of_nineteen_digits_stay_apart_beside_a_gap(tmp_path: Path, name: str) -> None:
+    """As floats, which hold 53 bits, all of them would be one."""
+    codes = 1234567890123456000 + np.arange(60) % 3
+    frame = pd.DataFrame({"x": np.arange(60) * 0.5, "code": pd.array(codes, "Int64")})
+    frame["y"] = frame["code"]
+    frame.loc[7, ["code", "y"]] = pd.NA
+    frame.to_csv(tmp_path / name, index=False) if name == "t.csv" else frame.to_parquet(
+        tmp_path / name
+    )
+    options: Any = {"kind": "classification", "categorical": "code", "drop_missing_target": True}
+    splits = load_data(str(tmp_path / name), target="y", **options)
+    assert splits.schema is not None
+    texts = tuple(str(code) for code in sorted(set(codes)))
+    assert splits.classes == texts
+    column = next(one for one in splits.schema.inputs if one.column == "code")
+    assert isinstance(column, Category)
+    assert column.values == texts
+    assert splits.schema.encode_rows(splits.schema.read_file(tmp_path / name)).remarks in (
+        (),
+        ("column 'code': missing in 1 row(s), never in training; read as none",),
+    )

@@ -22,6 +22,7 @@ from netdial.data.tables.options import TableFault, TableOptions
 from netdial.data.tables.words import (
     CODE,
     MISSING_WORDS,
+    THOUSAND,
     Array,
     Order,
     almost_dates,
@@ -274,10 +275,16 @@ def numbers_of(
             stored.values[stored.values == number_or_nan(word)] = np.nan
         values = stored.values
     else:
-        styles = [(decimal, thousands), (".", None)]
+        by_comma = decimal == "," and thousands is None
+        styles = [(decimal, thousands), *([(",", ".")] if by_comma else []), (".", None)]
         texts = texts_of(column, na)
         stands = _numbers_among(column, texts)
         texts[~np.isnan(stands)] = None
+        if by_comma and (word := next(filter(THOUSAND.fullmatch, filter(None, texts)), "")):
+            raise DataError(
+                f"column {name!r}: {word!r} may be {word.replace('.', '')} or {word.replace('.', ',')}, which training wrote "
+                "with a comma; write which of the two it is"
+            )
         values = _each(
             texts, name, partial(numbers, styles=styles, hundredths=hundredths), "a number"
         )

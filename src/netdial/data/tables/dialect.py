@@ -19,6 +19,7 @@ from itertools import islice
 
 from netdial.core.errors import DataError
 from netdial.data.tables.options import TableOptions
+from netdial.data.tables.words import THOUSAND
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", " ": "space"}
@@ -34,6 +35,7 @@ _COMMA_NUMBER = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+),\d+")
 _FRACTION = re.compile(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _COMMA_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+_POINT_NUMBER = re.compile(r"[+-]?\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,14 @@ def decode(content: bytes, encoding: str | None, where: str) -> tuple[str, str]:
     )
 
 
-def find_dialect(text: str, name: str, options: TableOptions) -> Dialect:
+def find_dialect(text: str, name: str, options: TableOptions, usual: str = ".") -> Dialect:
     """Returns how a text table is written.
 
     Args:
         text: The decoded file.
         name: Name of the file; ``.tsv`` and ``.tab`` mean tabs.
         options: What the caller knows already.
+        usual: Decimal mark where nothing in the file decides.
     """
     tabs = "\t" if re.search(r"\.(tsv|tab)(\.gz)?$", name.lower()) else None
     sample = list(islice(_lines(text), SAMPLE_ROWS))
@@ -105,7 +108,9 @@ def find_dialect(text: str, name: str, options: TableOptions) -> Dialect:
     header = [heading(field) for field in head]
     counts, first = _lengths(text, sep)
     if counts and set(counts) == {len(header) + 1}:
-        if _names_rows(some):  # as R writes tables: row names without a heading
+        if _names_rows(some) and not all(
+            _COMMA_NUMBER.fullmatch(line.strip()) for line in sample[1:]
+        ):  # as R writes tables: row names without a heading
             header = ["", *header]
         elif _ends_empty(text, sep, len(header)):  # every row ends in a separator
             header = [*header, ""]
@@ -114,7 +119,7 @@ def find_dialect(text: str, name: str, options: TableOptions) -> Dialect:
         sep=sep,
         decimal=options.decimal
         or {".": ",", ",": "."}.get(options.thousands or "")
-        or _decimal(some, sep),
+        or _decimal(some, sep, usual),
         header=tuple(header),
         short=sum(count for size, count in counts.items() if size < len(header)),
         long=sum(counts[size] for size in long),
@@ -162,6 +167,22 @@ def no_headings(names: Sequence[str]) -> str:
     return f"{what}: if they are none, write headings above it"
 
 
+def repeated(given: Sequence[str]) -> frozenset[str]:
+    """Returns the headings that occur more than once."""
+    return frozenset(name for name in given if name and given.count(name) > 1)
+
+
+def renamed(given: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Returns remarks if headings occur twice, or look like a row of numbers."""
+    twice = [
+        f"{old!r} is called {new!r}"
+        for old, new in zip(given, names, strict=True)
+        if old and old != new
+    ]
+    said = [f"headings occur twice: {', '.join(twice)}"] if twice else []
+    return [*said, *([note] if (note := no_headings(given)) else [])]
+
+
 def separator_name(sep: str) -> str:
     """Returns the word for a separator."""
     return SEPARATOR_NAMES.get(sep, repr(sep))
@@ -203,14 +224,16 @@ def _separator(sample: Sequence[str]) -> str:
     return found
 
 
-def _decimal(rows: Sequence[Sequence[str]], sep: str) -> str:
-    """Returns a comma if some field can only be a number with a decimal comma."""
+def _decimal(rows: Sequence[Sequence[str]], sep: str, usual: str) -> str:
+    """Returns the mark that more fields can only have as a decimal mark; the usual one if none has."""
     if sep == ",":
         return "."
     fields = [field.strip() for row in rows for field in row]
     commas = [f for f in fields if _COMMA_NUMBER.fullmatch(f) and not _COMMA_GROUPS.fullmatch(f)]
-    points = sum(bool(re.fullmatch(r"[+-]?\d+\.\d+", field)) for field in fields)
-    return "," if len(commas) > points else "."
+    points = [f for f in fields if _POINT_NUMBER.fullmatch(f) and not THOUSAND.fullmatch(f)]
+    if len(commas) == len(points):
+        return usual if not commas else "."
+    return "," if len(commas) > len(points) else "."
 
 
 def _names_rows(rows: Sequence[Sequence[str]]) -> bool:

@@ -13,11 +13,23 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from netdial.core.best import signed
-from netdial.data.tables.cells import days_of, numbers_of, texts_of
-from netdial.data.tables.words import Array, mark_of, other_spellings, unit_note, unit_of
+from netdial.core.errors import DataError
+from netdial.data.tables.cells import days_of, numbers_of, read_cells, texts_of
+from netdial.data.tables.words import (
+    MISSING_WORDS,
+    Array,
+    mark_of,
+    numbers,
+    other_spellings,
+    unit_note,
+    unit_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from netdial.data.tables.options import TableOptions
+    from netdial.data.tables.read import Table
 
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
@@ -50,6 +62,27 @@ class Style(FrozenModel):
         """Returns a column as float64 [B], NaN where missing; raises DataError at what is no number."""
         hundredths = self.mark is not None
         return numbers_of(column, name, self.decimal, self.thousands, na, hundredths=hundredths)
+
+    def own(
+        self, column: pd.Series[Any], name: str, table: Table, options: TableOptions
+    ) -> Array | None:
+        """Returns a column of a new file as float64 [B], found as in training, where the file writes numbers in another way.
+
+        Raises:
+            DataError: 1,234 may be a thousand, and nothing in the file decides.
+        """
+        if column.dtype.kind in "biuf" or table.sep is None:
+            return None
+        words = [word for word in set(texts_of(column, options.na)) if word]
+        words = [word for word in words if word.lower() not in MISSING_WORDS]
+        plain = table.sep == "," or table.decimal == self.decimal
+        alike = plain and numbers(words, [(self.decimal, self.thousands)]) is not None
+        if alike or mark_of(words):
+            return None
+        cells, problems = read_cells(column, name, table, options)
+        if problems:
+            raise DataError(problems[0].text)
+        return cells.values if cells.kind == "number" else None
 
     def unlike(self, column: pd.Series[Any], where: str) -> str:
         """Returns a remark if new cells have another mark than those of training, where that may be another number."""
@@ -85,6 +118,11 @@ class Number(FrozenModel):
     def names(self) -> tuple[str, ...]:
         """Names of the inputs, in order."""
         return (self.column, *([f"{self.column} is missing"] if self.missing else []))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a file's cells are read as texts: with marks between thousands, 1.234 is no fraction."""
+        return self.thousands is not None
 
     @property
     def example(self) -> str:
@@ -146,6 +184,11 @@ class Category(FrozenModel):
         """Names of the inputs, in order."""
         named = [f"{self.column} = {value}" for value in self.values]
         return (*named, *([f"{self.column} is missing"] if self.missing else []))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a file's cells are read as texts."""
+        return True
 
     @property
     def example(self) -> str:
@@ -215,6 +258,11 @@ class Date(FrozenModel):
         """Names of the inputs, in order."""
         named = [self.column if part == "days" else f"{self.column} {part}" for part in self.parts]
         return (*named, *([f"{self.column} is missing"] if self.missing else []))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether a file's cells are read as texts, where they look like numbers."""
+        return False
 
     @property
     def example(self) -> str:

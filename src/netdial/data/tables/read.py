@@ -24,12 +24,13 @@ from netdial.data.tables.dialect import (
     decode,
     find_dialect,
     heading,
-    no_headings,
+    renamed,
+    repeated,
     separator_name,
     unique_names,
 )
 from netdial.data.tables.options import SUFFIXES, TableOptions, foreign_options, is_table
-from netdial.data.tables.words import CODE
+from netdial.data.tables.words import CODE, LONG
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,13 +104,16 @@ def table_digest(data: str, data_dir: str | Path | None = None) -> str:
         return ""
 
 
-def read_table(path: Path, options: TableOptions, texts: Sequence[str] = ()) -> Table:
+def read_table(
+    path: Path, options: TableOptions, texts: Sequence[str] = (), usual: str = "."
+) -> Table:
     """Returns the table in a file.
 
     Args:
         path: The file; its ending decides how it is read.
         options: What is known of how it is written.
         texts: Columns that hold texts, even where all of them look like numbers, besides those that the options name.
+        usual: Decimal mark of a text file in which nothing decides.
 
     Raises:
         ConfigError: an option does not go with this kind of file.
@@ -129,16 +133,18 @@ def read_table(path: Path, options: TableOptions, texts: Sequence[str] = ()) -> 
         return named(_read_parquet(path, where))
     if name.endswith(".xlsx"):
         return _read_excel(path, options, where)
-    return _read_text(path, options, texts, where)
+    return _read_text(path, options, texts, usual, where)
 
 
-def _read_text(path: Path, options: TableOptions, texts: Sequence[str], where: str) -> Table:
+def _read_text(
+    path: Path, options: TableOptions, texts: Sequence[str], usual: str, where: str
+) -> Table:
     """Returns a table of delimited text."""
     pandas = require("pandas", "reading a table")
     text, encoding = decode(_content(path, where), options.encoding, where)
     if not text.strip():
         raise DataError(f"{where}: the file is empty; a table needs a header and rows")
-    dialect = find_dialect(text, path.name, options)
+    dialect = find_dialect(text, path.name, options, usual)
     if dialect.long:
         raise DataError(
             f"{where}: damaged, or not a table with the separator {separator_name(dialect.sep)}:"
@@ -167,16 +173,18 @@ def _read_text(path: Path, options: TableOptions, texts: Sequence[str], where: s
 
     as_texts = {name: str for name in (*texts, *options.categorical) if name in names}
     frame = _parsed(lambda: parse(as_texts or None), where)
-    if re.search(rf'(?:^|["\s{re.escape(dialect.sep)}])0\d', text, re.MULTILINE):
+    as_codes = rf'(?:^|["\s{re.escape(dialect.sep)}])(0\d|\d{{16}})'
+    if re.search(as_codes, text, re.MULTILINE):
         written = parse(str, frame.select_dtypes("number").columns.tolist())
-        coded = [n for n in written if written[n].str.fullmatch(CODE.pattern).eq(True).any()]
+        codes = {n: LONG if frame[n].dtype.kind == "f" else CODE for n in written}
+        coded = [n for n, code in codes.items() if written[n].str.fullmatch(code).eq(True).any()]
         frame[coded] = written[coded]
     return Table(
         frame,
         decimal=dialect.decimal,
         sep=dialect.sep,
         unnamed=frozenset(n for n, given in zip(names, dialect.header, strict=True) if not given),
-        twice=_twice(dialect.header),
+        twice=repeated(dialect.header),
         remarks=tuple(_text_remarks(dialect, encoding, options, names)),
     )
 
@@ -196,7 +204,7 @@ def _text_remarks(
         said.append(
             f"{dialect.short} row(s) have fewer fields than the header; the missing ones are read as empty"
         )
-    said += _renamed(dialect.header, names)
+    said += renamed(dialect.header, names)
     return said
 
 
@@ -213,8 +221,11 @@ def _content(path: Path, where: str) -> bytes:
 
 def _read_parquet(path: Path, where: str) -> pd.DataFrame:
     """Returns a Parquet file; an index with a name is a column like others, one without is no column."""
-    require("pandas", "reading a table")
+    pandas = require("pandas", "reading a table")
     parquet = require("pyarrow.parquet", "reading Parquet")
+    arrow = require("pyarrow", "reading Parquet")
+    # with gaps they would be floats, of which long codes are alike
+    whole = {arrow.int64(): pandas.Int64Dtype(), arrow.uint64(): pandas.UInt64Dtype()}
 
     def parse() -> pd.DataFrame:
         with parquet.ParquetFile(path) as file:
@@ -226,7 +237,7 @@ def _read_parquet(path: Path, where: str) -> pd.DataFrame:
         frame: pd.DataFrame = (
             table.rename_columns([str(i) for i in range(len(given))])
             .select([str(i) for i in kept])
-            .to_pandas(ignore_metadata=True)
+            .to_pandas(ignore_metadata=True, types_mapper=whole.get)
         )
         as_texts = {name: "category" for name in frame.columns if given[int(name)] in coded}
         return frame.astype(as_texts).set_axis([given[i] for i in kept], axis=1)
@@ -302,6 +313,8 @@ def _parsed(parse: Any, where: str) -> Any:
 def as_frame(rows: Any) -> pd.DataFrame:
     """Returns rows as a frame of pandas: a frame of another library, or a mapping from names to columns.
 
+    An index with a name stands as a column behind the others, too, as in Parquet.
+
     Raises:
         DataError: they are no table.
     """
@@ -312,6 +325,11 @@ def as_frame(rows: Any) -> pd.DataFrame:
         )
     except (ValueError, TypeError) as error:
         raise DataError(f"these rows are no table ({error}); give a pandas DataFrame") from None
+    levels = {at: name for at, name in enumerate(frame.index.names) if name is not None}
+    frame = frame.copy(deep=False) if levels else frame
+    for at, name in levels.items():
+        level = frame.index.get_level_values(at).array
+        frame.insert(frame.shape[1], name, level, allow_duplicates=True)
     return frame
 
 
@@ -325,21 +343,6 @@ def named(frame: pd.DataFrame) -> Table:
     return Table(
         frame.set_axis(names, axis=1).reset_index(drop=True),
         unnamed=unnamed,
-        twice=_twice(given),
-        remarks=tuple(_renamed(given, names)),
+        twice=repeated(given),
+        remarks=tuple(renamed(given, names)),
     )
-
-
-def _twice(given: Sequence[str]) -> frozenset[str]:
-    return frozenset(name for name in given if name and given.count(name) > 1)
-
-
-def _renamed(given: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Returns remarks if headings occur twice, or look like a row of numbers."""
-    twice = [
-        f"{old!r} is called {new!r}"
-        for old, new in zip(given, names, strict=True)
-        if old and old != new
-    ]
-    said = [f"headings occur twice: {', '.join(twice)}"] if twice else []
-    return [*said, *([note] if (note := no_headings(given)) else [])]

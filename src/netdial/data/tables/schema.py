@@ -19,6 +19,7 @@ from torch import Tensor
 from netdial.core.errors import DataError, ShapeError, some_of, warn
 from netdial.core.storage.boundary import validated
 from netdial.data.tables.cells import texts_of
+from netdial.data.tables.dialect import heading, unique_names
 from netdial.data.tables.inputs import FrozenModel, Input, Mark, Number, Style, some_texts
 from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.read import as_frame, locate_table, read_table
@@ -156,14 +157,22 @@ class TableSchema(FrozenModel):
         Raises:
             DataError: the file is not there, or damaged.
         """
-        texts = [c.column for c in self.inputs if _is_text(c)]
+        texts = [c.column for c in self.inputs if c.is_text]
         target = self.target
         for name, style in zip(target.columns, target.styles, strict=True):
             texts += [name] if target.kind == "classification" or style.thousands else []
         file = locate_table(path, data_dir)
         other = foreign_options(self.options, file.name)
         options = self.options.model_copy(update=dict.fromkeys(other))
-        return read_table(file, options, texts).frame
+        styles = {c.column: c.style for c in self.inputs if isinstance(c, Number)}
+        if target.kind == "regression":
+            styles |= zip(target.columns, target.styles, strict=True)
+        usual = "," if any(style.decimal == "," for style in styles.values()) else "."
+        table = read_table(file, options, texts, usual)
+        for name in set(styles) & set(table.frame):
+            if (own := styles[name].own(table.frame[name], name, table, options)) is not None:
+                table.frame[name] = own
+        return table.frame
 
     def encode_rows(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Encoded:
         """Returns rows as inputs, with remarks on what the training part did not hold.
@@ -328,19 +337,11 @@ class TableSchema(FrozenModel):
         )
 
 
-def _is_text(column: Input) -> bool:
-    """Returns whether cells are read as texts: categories, and numbers with marks between thousands (1.234 is no fraction)."""
-    if isinstance(column, Number):
-        return column.thousands is not None
-    return column.kind == "category"
-
-
 def _frame(rows: Any) -> pd.DataFrame:
-    """Returns rows as a frame with texts as column names."""
+    """Returns rows as a frame whose columns have the names that they have in a table for training."""
     frame = as_frame(rows)
-    if any(not isinstance(name, str) for name in frame.columns):
-        frame = frame.rename(columns=str)
-    return frame
+    names = unique_names([heading(str(name)) for name in frame.columns])
+    return frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
 
 
 def _columns(names: Sequence[str]) -> str:

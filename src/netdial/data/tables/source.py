@@ -116,12 +116,7 @@ def source_of(given: str | Path | Frame, data_dir: str | Path | None) -> Source:
     if isinstance(given, str | Path):
         path = locate_table(given, data_dir)
         return Source(path.name, path)
-    pandas = require("pandas", "reading a table")
-    frame = as_frame(given)
-    named_levels = [at for at, name in enumerate(frame.index.names) if name is not None]
-    levels = [frame.index.get_level_values(at).to_frame(index=False) for at in named_levels]
-    columns = [frame.reset_index(drop=True), *levels]
-    return Source(FRAME, pandas.concat(columns, axis=1))
+    return Source(FRAME, as_frame(given).reset_index(drop=True))
 
 
 def kept_as_file(given: str | Path | Frame, folder: Path) -> str:

@@ -43,8 +43,14 @@ _SIGNED = re.compile(rf"[{_MINUS}]\s*(\D?\s*\d.*)|\((\D?\s*[\d.,].*)\)")
 CODE = re.compile(r"0\d+")
 """A whole number as codes are written, with a 0 in front."""
 
+LONG = re.compile(r"0\d+|[1-9]\d{15,}")
+"""A whole number as codes are written, or too long for a float, which is what numbers with gaps are read as."""
+
 _WHOLE_AS_FLOAT = re.compile(r"(-?[1-9]\d*|0)\.0")
 """A whole number as it is written among numbers with fractions."""
+
+THOUSAND = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
+"""A number such as 1.234: a whole one with a point behind the thousands, or a fraction."""
 
 _NOT_GIVEN = "na n/a #n/a <na> nan nat null none nil ? - -- . – — −"
 MISSING_WORDS = frozenset(("", *_NOT_GIVEN.split()))
