@@ -25,6 +25,34 @@ class Reads(nn.Module):
         return out
 
 
+class Pools(nn.Module):
+    """Attention over steps by one query, then a weight that is no layer's, by a function or by a sum over indices."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.query, self.weight = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = (x @ self.query).softmax(dim=1)
+        mean = torch.bmm(shares[:, None], x)[:, 0]
+        if self.how == "einsum":
+            return torch.einsum("bi,oi->bo", mean, self.weight)
+        return nn.functional.linear(mean, self.weight)
+
+
+class Meets(nn.Module):
+    """A bilinear layer of the two halves of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Bilinear(4, 3, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x[:, :4], x[:, 4:])
+        return out
+
+
 @pytest.mark.parametrize(
     ("net", "shape", "macs"),
     [
@@ -39,8 +67,22 @@ class Reads(nn.Module):
             (5, 8),
             5 * (8 * 24 + 8 * 8 + 2 * 8 * 16) + 2 * 5 * 5 * 8,
         ),
+        (Pools("linear"), (7, 4), 7 * 4 + 7 * 4 + 3 * 4),
+        (Pools("einsum"), (7, 4), 7 * 4 + 7 * 4 + 3 * 4),
+        (Meets(), (7,), 4 * 3 * 5),
     ],
-    ids=["linear", "mlp", "grouped", "conv1d", "transposed", "lstm", "transformer"],
+    ids=[
+        "linear",
+        "mlp",
+        "grouped",
+        "conv1d",
+        "transposed",
+        "lstm",
+        "transformer",
+        "functional",
+        "einsum",
+        "bilinear",
+    ],
 )
 @pytest.mark.parametrize("batch", [1, 3])
 def test_macs_are_those_of_the_textbook(
@@ -70,6 +112,29 @@ def test_a_weight_used_twice_saves_twice() -> None:
         layer.weight.zero_()
     found = cost(nn.Sequential(layer, nn.Tanh(), layer), torch.randn(1, 4))
     assert (found.params, found.macs, found.effective_macs) == (16, 32, 0)
+
+
+@pytest.mark.parametrize("how", ["linear", "einsum"])
+def test_a_zero_of_a_weight_that_no_layer_applies_saves_what_it_multiplies(how: str) -> None:
+    net = Pools(how)
+    with torch.no_grad():
+        net.query[0] = 0
+        net.weight[:, 1] = 0
+    found = cost(net, torch.randn(2, 7, 4))
+    assert (found.macs, found.effective_macs) == (68, 68 - 7 - 3)
+
+
+def test_a_zero_of_attention_saves_one_product_for_each_token() -> None:
+    net = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    with torch.no_grad():
+        net.self_attn.in_proj_weight[:8] = 0  # of queries
+        net.self_attn.out_proj.weight[:, 0] = 0
+        net.self_attn.in_proj_bias.zero_()  # added, not multiplied
+    found = cost(net, torch.randn(2, 5, 8))
+    assert found.macs - found.effective_macs == 5 * (8 * 8 + 8)
+    macs, uses = count_macs(net, torch.randn(2, 5, 8))
+    of_weights = sum(uses.get(name, 0) * leaf.numel() for name, leaf in net.named_parameters())
+    assert of_weights == macs - 2 * 5 * 5 * 8  # the rest multiplies activations by each other
 
 
 @given(

@@ -140,7 +140,7 @@ class _Pricing:
     Attributes:
         family: the family.
         macs: multiply-accumulates of the dense network.
-        uses: how often each weight of a leaf is multiplied for one example.
+        uses: how often each number of a leaf is multiplied for one example.
         copies: how often each leaf is stored: twice if two layers share it.
         fixed: (nonzero numbers, bytes) of what is the same for every member.
         latency_ms: time of the dense network, or nan.
@@ -148,7 +148,7 @@ class _Pricing:
 
     family: Family
     macs: int
-    uses: dict[str, int]
+    uses: dict[str, float]
     copies: dict[str, int]
     fixed: tuple[int, int]
     latency_ms: float
@@ -181,10 +181,10 @@ class _Pricing:
     def cell(self, lam: float, share: float, weights: Tensor) -> Candidate:
         """Returns the costs of the member at λ with these weights ``[P]``; what it is worth is left open."""
         params, size = self.fixed
-        macs, item = self.macs, weights.element_size()
+        macs, item = float(self.macs), weights.element_size()
         for name, leaf in self.family.layout.split(weights).items():
             left = int(leaf.count_nonzero())
             params += left
             size += self.copies[name] * stored_bytes(leaf.numel(), left, item)
             macs -= self.uses.get(name, 0) * (leaf.numel() - left)
-        return Candidate(lam, share, math.nan, params, size, macs, self.latency_ms)
+        return Candidate(lam, share, math.nan, params, size, round(macs), self.latency_ms)

@@ -2,7 +2,7 @@
 
 ``params``          numbers of all parameters; ``nonzero`` counts those that are not exactly zero
 ``macs``            multiply-accumulates for one example, counted while the network runs (1 MAC = 2 FLOPs)
-``effective_macs``  the same less those that multiply a zero weight of a linear or convolutional layer
+``effective_macs``  the same less those that multiply a zero of a parameter
 ``bytes``           what an export stores for its tensors: zeros of a pruned member as a bitmap, where that is smaller
 
 Zeros scattered over a weight do not make a dense product faster: ``effective_macs`` is what a kernel for sparse weights
@@ -13,21 +13,51 @@ physically removed change it.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from netdial.core.arguments import checked
 from netdial.core.outputs import evaluating, failing_in_words, without_fast_path
 from netdial.core.storage.bitmap import stored_bytes
 
-_DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_ATEN = torch.ops.aten
+
+
+def _of_vector(matrix: Sequence[int], *_: object, out_shape: object = None) -> int:
+    return 2 * math.prod(matrix)
+
+
+def _of_sum(added: object, first: Sequence[int], second: Sequence[int], **_: object) -> int:
+    return 2 * math.prod(first) * (second[-1] if len(second) > 1 else 1)
+
+
+def _of_bilinear(first: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * first[0] * math.prod(weight)
+
+
+_PRODUCTS: dict[Any, Callable[..., int]] = {
+    _ATEN.mv: _of_vector,
+    _ATEN.dot: _of_vector,
+    _ATEN.vdot: _of_vector,
+    _ATEN.addmv: _of_sum,
+    _ATEN.addbmm: _of_sum,
+    _ATEN._trilinear: _of_bilinear,
+}
+"""Products that torch's counter does not know -> their floating-point operations, from shapes."""
+_ADDED = {
+    **dict.fromkeys((_ATEN.addmm, _ATEN.addmv, _ATEN.addbmm, _ATEN.baddbmm), 0),
+    **dict.fromkeys((_ATEN.convolution, _ATEN._convolution), 2),
+}
+"""Place among the arguments of what is added to a product, and not multiplied."""
 
 
 @dataclass(frozen=True)
@@ -65,46 +95,40 @@ def cost(net: nn.Module, x: Tensor, *, packed: bool = True) -> Cost:
         nonzero=sum(_nonzero(leaf) for leaf in leaves.values()),
         macs=dense,
         effective_macs=dense
-        - sum(
-            count * (leaves[name].numel() - _nonzero(leaves[name])) for name, count in uses.items()
+        - round(
+            sum(
+                count * (leaves[name].numel() - _nonzero(leaves[name]))
+                for name, count in uses.items()
+            )
         ),
         bytes=size_bytes(net.state_dict(), packed=packed),
     )
 
 
 @checked
-def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, int]]:
-    """Returns multiply-accumulates for one example, and how often each weight of a layer is used in them.
+def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, float]]:
+    """Returns multiply-accumulates for one example, and in how many of them each number of a parameter is.
 
-    The total comes from torch's FLOP counter, which knows products, convolutions and attention in every layer. The uses
-    are those of linear, convolutional and recurrent layers: one for each position of the output (of the input, if
-    transposed), so that a zero in the weight saves as many.
+    The total comes from torch's FLOP counter, which knows products, convolutions and attention in every layer, and from
+    ``_PRODUCTS``. A zero in a parameter saves as many as it is in: one for each position of the output of a convolution (of the
+    input, if transposed), for each step of a recurrent layer, for each token of attention.
 
     Args:
         net: the network; it runs once, in evaluation mode.
         x: inputs ``[B, ...]``.
 
     Returns:
-        The total, and name of a weight -> uses of each of its numbers.
+        The total, and name of a parameter that is multiplied -> uses of each of its numbers, on average over them.
     """
-    uses: dict[str, int] = {}
-
-    def note(name: str, module: nn.Module, inputs: Tensor, out: Tensor) -> None:
-        if isinstance(module, nn.Linear):
-            seen = out.numel() // module.out_features
-        elif isinstance(module, _TRANSPOSED):
-            seen = inputs.numel() // module.in_channels
-        else:
-            assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-            seen = out.numel() // module.out_channels
-        uses[name] = uses.get(name, 0) + seen
+    counter = FlopCounterMode(display=False, custom_mapping=_PRODUCTS)
+    uses = _Uses(dict(net.named_parameters()), counter.flop_registry)
+    steps: dict[str, float] = {}
 
     def recur(held: list[str], inputs: Tensor) -> None:
         for name in held:
-            uses[name] = uses.get(name, 0) + inputs.numel() // inputs.shape[-1]
+            steps[name] = steps.get(name, 0) + inputs.numel() / inputs.shape[-1] / len(x)
 
     names = {id(leaf): name for name, leaf in net.named_parameters()}
-    counter = FlopCounterMode(display=False)
     with contextlib.ExitStack() as stack:
         for module in net.modules():
             if isinstance(module, nn.RNNBase | nn.RNNCellBase):
@@ -113,20 +137,70 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, int]]:
                     lambda module, args, out, held=held: recur(held, args[0])
                 )
                 stack.callback(hook.remove)
-            if isinstance(module, (*_DENSE, *_TRANSPOSED)) and id(module.weight) in names:
-                name = names[id(module.weight)]
-                hook = module.register_forward_hook(
-                    lambda module, args, out, name=name: note(name, module, args[0], out)
-                )
-                stack.callback(hook.remove)
         stack.enter_context(evaluating(net))
         stack.enter_context(_spelled_out())
+        stack.enter_context(uses)  # before the counter, which takes operations apart
         stack.enter_context(counter)
         stack.enter_context(failing_in_words(net, x))
         net(x)
-    return counter.get_total_flops() // (2 * len(x)), {
-        name: count // len(x) for name, count in uses.items()
-    }
+    # a recurrent layer with a switch multiplies by weights that it computes from its own
+    return counter.get_total_flops() // (2 * len(x)), steps | uses.per_example(len(x))
+
+
+class _Uses(TorchDispatchMode):
+    """Notes how many multiply-accumulates read each parameter, whole or a part of it, as it is stored.
+
+    Args:
+        leaves: parameters by name.
+        flops: operation -> its floating-point operations, from its arguments and what came out.
+    """
+
+    def __init__(
+        self, leaves: Mapping[str, Tensor], flops: Mapping[Any, Callable[..., int]]
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._leaves, self._flops = leaves, flops
+        self._macs = dict.fromkeys(leaves, 0)
+        self._stored: dict[int, list[str]] = {}
+        for name, leaf in leaves.items():
+            self._stored.setdefault(leaf.untyped_storage().data_ptr(), []).append(name)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Runs an operation; notes what it multiplies."""
+        out = func(*args, **(kwargs or {}))
+        flops = self._flops.get(func.overloadpacket)
+        if flops is not None:
+            added = _ADDED.get(func.overloadpacket)
+            read = [
+                name
+                for place, each in enumerate(args)
+                if isinstance(each, Tensor) and place != added and (name := self._name(each))
+            ]
+            if len(read) == 1:  # a product of two parameters is none of an example
+                self._macs[read[0]] += flops(*args, **(kwargs or {}), out_val=out) // 2
+        return out
+
+    def per_example(self, batch: int) -> dict[str, float]:
+        """Returns how often each number of a parameter is multiplied for one example of a batch, on average over it."""
+        return {
+            name: macs / (batch * self._leaves[name].numel())
+            for name, macs in self._macs.items()
+            if macs
+        }
+
+    def _name(self, tensor: Tensor) -> str:
+        """Returns the parameter that a tensor is a view of; empty if it is of none."""
+        for name in self._stored.get(tensor.untyped_storage().data_ptr(), ()):
+            leaf = self._leaves[name]
+            if 0 <= tensor.storage_offset() - leaf.storage_offset() < leaf.numel():
+                return name
+        return ""
 
 
 def size_bytes(state: Mapping[str, Tensor], *, packed: bool = True) -> int:

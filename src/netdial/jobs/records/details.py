@@ -170,7 +170,7 @@ class Sketcher:
     def _costs(self) -> dict[str, Any]:
         """Returns layers and what the network costs; multiplications are 0 where they cannot be counted."""
         net = self._family.export(self._family.lams(1)[0])
-        macs, uses = 0, dict[str, int]()
+        macs, uses = 0, dict[str, float]()
         try:
             like = next(iter(net.parameters()))
             macs, uses = count_macs(net, self._data.valid.inputs(torch.arange(2), like))
@@ -181,7 +181,7 @@ class Sketcher:
             LayerSize(
                 name=layer,
                 params=sum(leaves[name].numel() for name in names),
-                macs=sum(uses.get(name, 0) * leaves[name].numel() for name in names),
+                macs=round(sum(uses.get(name, 0) * leaves[name].numel() for name in names)),
                 bytes=sum(leaves[name].numel() * leaves[name].element_size() for name in names),
             )
             for layer, names in self._owners.items()

@@ -69,6 +69,8 @@ function drawLayers(details, member) {
     return line_of(cell("th", layer.name, {scope: "row"}), ...[layer.params, layer.macs, layer.bytes].map(value => cell("td", written(value, ",d"))), kept,
       ...(random ? [cell("td", shown(member.effective[index], ",.4~r"))] : []), cell("td", shown(member.norm[index], ".3~g")));
   });
+  const [macs, bytes] = ["macs", "bytes"].map(name => (details[name] ?? 0) - details.layers.reduce((sum, layer) => sum + layer[name], 0));
+  if (macs > 0 || bytes > 0) rows.push(line_of(cell("th", "all else: products of activations, buffers", {scope: "row"}), cell("td", ""), ...[macs, bytes].map(value => cell("td", value > 0 ? written(value, ",d") : "")), cell("td", ""), ...(random ? [cell("td", "")] : []), cell("td", "")));
   tableOf("layers", [["layer"], ["parameters"], ["MACs", "macs"], ["bytes"], ["weights that carry", "kept"], ...(random ? [["effective", "effective"]] : []), ["RMS weight", "rms"]], rows);
 }
 
