@@ -27,6 +27,9 @@ from netdial.task.registry import deduce, dense_form, settle
 _FAR, _LOOKED_AT = 30.0, 4096
 """Standard deviation of inputs, or mean over it, above which they are far from unit scale; and how many rows are looked at."""
 
+_LARGE = 300.0
+"""Root mean square of a single input above which it drowns all others."""
+
 
 def admit(
     net: nn.Module,
@@ -103,12 +106,16 @@ def _input_advice(data: Dataset) -> str:
     there = std > 0
     if not bool(there.any()):
         return ""
-    mean, std = mean[there].abs().median(), std[there].median()
-    if 1 / _FAR <= std <= _FAR and mean <= _FAR * std:
-        return ""
+    middle, spread = mean[there].abs().median(), std[there].median()
+    said = f"inputs have mean {float(middle):.3g} and standard deviation {float(spread):.3g} (medians over inputs)"
+    if 1 / _FAR <= spread <= _FAR and middle <= _FAR * spread:
+        worst = int(lines.square().mean(0).argmax())
+        if lines[:, worst].square().mean().sqrt() <= _LARGE:
+            return ""
+        said = f"input {worst} has mean {float(mean[worst]):.3g} and standard deviation {float(std[worst]):.3g}"
     return (
-        f"inputs have mean {float(mean):.3g} and standard deviation {float(std):.3g} (medians over inputs); "
-        "learning rates, penalties and priors are of unit scale, so standardise inputs ((x - mean) / std), or use "
+        f"{said}; learning "
+        "rates, penalties and priors are of unit scale, so standardise inputs ((x - mean) / std), or use "
         "FamilyClassifier, FamilyRegressor or a table, which do it"
     )
 
