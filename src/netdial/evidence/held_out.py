@@ -3,8 +3,9 @@
 A regression's evidence rests on its noise variance, which training data do not tell where the network can fit them: bounds of
 mean-field posteriors take errors of an over-regularised member for noise. Held-out rows do tell. The family notes errors of its
 members along λ when it is given some (``measure.calibrate``); an estimator that would take a member whose errors are larger
-than those of the best by more than ``MARGIN``, or no smaller than those of a constant, may not choose. Without held-out rows
-it may choose, unchecked, unless the member does no better than a constant on the training data themselves and others do.
+than those of the best by more than ``MARGIN``, or no smaller than those of a constant on the training data, may not choose.
+Without held-out rows it may choose, unchecked, unless the member does no better than a constant on the training data themselves
+and others do.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def objection(lam: float, errors: Mapping[float, float], targets: Tensor | None 
     Args:
         lam: what it takes.
         errors: mean squared held-out errors by λ, those of ``lam`` among them.
-        targets: training targets ``[N, T]`` in the same units, whose mean is the constant to compare with.
+        targets: training targets ``[N, T]`` in the same units, whose spread is what a constant errs by.
     """
     best = min(errors, key=errors.__getitem__)
     ratio = math.sqrt(errors[lam] / errors[best])
@@ -68,8 +69,8 @@ def objection(lam: float, errors: Mapping[float, float], targets: Tensor | None 
         spread = _spread(targets)
         if errors[lam] >= spread:
             return (
-                f"not for choosing: it takes λ = {lam:.3g}, which does no better than a constant on held-out rows "
-                f"(RMSE {math.sqrt(errors[lam]):.3g} against {math.sqrt(spread):.3g}); {advice}"
+                f"not for choosing: it takes λ = {lam:.3g}, whose RMSE on held-out rows, {math.sqrt(errors[lam]):.3g}, is no "
+                f"smaller than the standard deviation of training targets, {math.sqrt(spread):.3g}; {advice}"
             )
     return ""
 
