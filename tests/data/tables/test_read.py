@@ -7,6 +7,7 @@ import gzip
 import re
 from datetime import time, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netdial.core.errors import ConfigError, DataError, MissingExtra
-from netdial.data import TableOptions
+from netdial.data import TableOptions, load_data
 from netdial.data.tables.cells import read_cells
 from netdial.data.tables.dialect import find_dialect, unique_names
+from netdial.data.tables.inputs import Number
 from netdial.data.tables.read import Table, read_table
 from netdial.data.tables.source import kept_as_file
 
@@ -125,10 +127,49 @@ def test_names_differ_and_new_ones_are_kept(given: list[str]) -> None:
         ("1,234;5,678", "."),
         ("1.5;2.5", "."),
         ("1,5;2.5\n2,5;3.5\n0,5;1", ","),
+        ("1,5;2.345", ","),  # 2.345 may be a thousand, 1,5 is none
+        ("0,5 %;2.345", ","),
+        ("2.345;764", "."),
     ],
 )
 def test_decimal_mark(rows: str, decimal: str) -> None:
     assert find_dialect(f"a;b\n{rows}\n", "t.csv", TableOptions()).decimal == decimal
+
+
+@pytest.mark.parametrize(
+    ("b", "how", "least"),
+    [
+        ('"2,563"', {}, 764),  # quoted, as English thousands are
+        ('"2,563"', {"a": '"1,5"'}, 1.563),  # beside a decimal comma
+        ("2.563", {"sep": ";"}, "may be 2563 .* or 2.563"),
+        ("2.563", {"sep": ";", "thousands": "."}, 764),
+        ("2.563", {"sep": ";", "decimal": "."}, 1.563),
+        ("2.563 €", {"sep": ";"}, "may be 2563 .* or 2.563"),
+        ("2,563 €", {"sep": ";"}, "may be 2563 .* or 2.563"),
+        ("2.563", {"sep": ";", "a": "0,5"}, 764),
+        ("2.563", {}, 1.563),
+    ],
+)
+def test_thousands_beside_small_numbers_are_no_guess(
+    tmp_path: Path, b: str, how: dict[str, str], least: float | str
+) -> None:
+    """In 2.563, 3.563, 1.563 and 764, all from a thousand on have a mark, and no other has: they are no fractions."""
+    a, sep = how.pop("a", "5"), how.pop("sep", ",")
+    small = "764 €" if "€" in b else "764"
+    cells = [b, b.replace("2", "3", 1), b.replace("2", "1", 1), small] * 10
+    lines = [f"{a}{sep}{cell}{sep}{'uv'[i % 2]}" for i, cell in enumerate(cells)]
+    (tmp_path / "t.csv").write_text(f"a{sep}b{sep}y\n" + "\n".join(lines), encoding="utf-8")
+    options: Any = {**how, "keep": "a"}
+    if isinstance(least, str):
+        with pytest.raises(DataError, match=least):
+            load_data(str(tmp_path / "t.csv"), target="y", **options)
+        return
+    splits = load_data(str(tmp_path / "t.csv"), target="y", **options)
+    assert splits.schema is not None
+    column = splits.schema.inputs[-1]
+    assert isinstance(column, Number)
+    found = splits.train.x[:, -1] * column.std + column.mean
+    assert found.min().item() == pytest.approx(least, rel=1e-3)
 
 
 def test_only_empty_cells_and_the_own_list_are_missing(tmp_path: Path) -> None:

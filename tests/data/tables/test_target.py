@@ -55,6 +55,7 @@ def test_an_open_guess_is_asked_for(tmp_path: Path) -> None:
     thousands = [f'"1,{i:03d}"' for i in range(100)]
     with pytest.raises(DataError, match="--kind regression"):
         read(tmp_path, thousands)
+    assert read(tmp_path, [f'"$1,{i:03d}"' for i in range(100)]).kind == "regression"
     splits = read(tmp_path, thousands, kind="regression")
     assert splits.source["target_mean"][0] == pytest.approx(1049.5, abs=10)
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from netdial.core.errors import DataError
 from netdial.data._optional import require
+from netdial.data.tables.dialect import open_points
 from netdial.data.tables.options import TableFault, TableOptions
 from netdial.data.tables.words import (
     CODE,
@@ -183,7 +184,10 @@ def _from_texts(
     if style is not None:
         values[~gone] = [number(word, *style) for word in known]
         cells = Cells("number", values[codes], "", *style, mark=mark_of(known))
-        problems = open_style(known, name, style, table, options) or _infinite(cells.values, name)
+        problems = open_style(known, name, style, table, options)
+        if style == (".", None) and not problems:
+            problems = open_points(known, name, table, options)
+        problems = problems or _infinite(cells.values, name)
     elif (truth := numbers(known, ())) is not None:
         values[~gone] = truth
         cells, problems = Cells("number", values[codes], decimal=table.decimal), []

@@ -13,13 +13,19 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from netdial.core.errors import DataError
-from netdial.data.tables.options import TableOptions
-from netdial.data.tables.words import THOUSAND
+from netdial.data.tables.options import TableFault, TableOptions
+from netdial.data.tables.words import CODE, LONG, THOUSAND, bare
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from netdial.data.tables.read import Table
 
 SEPARATORS = (",", ";", "\t", "|", " ")
 SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", " ": "space"}
@@ -225,15 +231,82 @@ def _separator(sample: Sequence[str]) -> str:
 
 
 def _decimal(rows: Sequence[Sequence[str]], sep: str, usual: str) -> str:
-    """Returns the mark that more fields can only have as a decimal mark; the usual one if none has."""
-    if sep == ",":
-        return "."
-    fields = [field.strip() for row in rows for field in row]
+    """Returns the mark that more fields can only have as a decimal mark; the usual one if none has one."""
+    fields = [bare(field.strip()) for row in rows for field in row]
     commas = [f for f in fields if _COMMA_NUMBER.fullmatch(f) and not _COMMA_GROUPS.fullmatch(f)]
     points = [f for f in fields if _POINT_NUMBER.fullmatch(f) and not THOUSAND.fullmatch(f)]
+    if sep == ",":  # where points need no quotes
+        return "," if commas and not points else "."
     if len(commas) == len(points):
         return usual if not commas else "."
     return "," if len(commas) > len(points) else "."
+
+
+def kept_texts(
+    frame: pd.DataFrame,
+    parse: Callable[[Any, Sequence[str]], pd.DataFrame],
+    text: str,
+    dialect: Dialect,
+    options: TableOptions,
+) -> Iterator[tuple[str, pd.Series[Any]]]:
+    """Yields columns that were read as numbers, as they are written, where numbers do not say what they hold.
+
+    Such are codes with a 0 in front, whole numbers that are too long for a float, and 1.234 where it may be a thousand.
+
+    Args:
+        frame: The table.
+        parse: Reads given columns of it again, as a type.
+        text: The file.
+        dialect: How it is written.
+        options: What the caller knows already.
+    """
+    numeric = {str(name): column for name, column in frame.select_dtypes("number").items()}
+    asked = (
+        dialect.sep != "," and dialect.decimal == "." and not (options.decimal or options.thousands)
+    )
+    pointed = [name for name in numeric if asked and _may_be_thousands(numeric[name])]
+    codes = rf'(?:^|["\s{re.escape(dialect.sep)}])(0\d|\d{{16}})'
+    doubted = [*numeric] if re.search(codes, text, re.MULTILINE) else pointed
+    again = parse(str, doubted) if doubted else frame
+    for name in doubted:
+        written = again[name]
+        code = LONG if frame[name].dtype.kind == "f" else CODE
+        if written.str.fullmatch(code).eq(True).any() or (
+            name in pointed and in_thousands(written)
+        ):
+            yield name, written
+
+
+def _may_be_thousands(column: pd.Series[Any]) -> bool:
+    """Returns whether numbers may have points between thousands: they have three places or none, and are below 1000."""
+    known = column.dropna().abs() if column.dtype.kind == "f" else column.iloc[:0]
+    return len(known) > 0 and bool(
+        (known < 1000).all() and ((known * 1000).round(6) % 1 == 0).all()
+    )
+
+
+def in_thousands(words: Iterable[object]) -> str:
+    """Returns the first word such as 1.234, if all numbers from a thousand on may be so written, and only they; else nothing.
+
+    >>> in_thousands(["1.289", "764", "1.476", "3.096"]), in_thousands(["1.289", "764.000", "1.476", "3.096"])
+    ('1.289', '')
+    """
+    found = list(dict.fromkeys(word for word in words if isinstance(word, str) and word))
+    pointed = [word for word in found if THOUSAND.fullmatch(word)]
+    small = [word for word in found if re.fullmatch(r"[+-]?\d{1,3}", word)]
+    whole = len(pointed) > 2 and len(small) > 0 and len(pointed) + len(small) == len(found)
+    return pointed[0] if whole else ""
+
+
+def open_points(
+    words: Sequence[str], name: str, table: Table, options: TableOptions
+) -> list[TableFault]:
+    """Returns a problem if numbers such as 1.234 beside 764 may be thousands, and nothing in the file decides."""
+    if options.decimal or options.thousands or table.sep in (None, ",") or table.decimal != ".":
+        return []
+    word = in_thousands(map(bare, words))
+    text = f"column {name!r}: {word!r} may be {word.replace('.', '')} (--thousands .) or {word} (--decimal .)"
+    return [TableFault(text, {"thousands": "."})] if word else []
 
 
 def _names_rows(rows: Sequence[Sequence[str]]) -> bool:

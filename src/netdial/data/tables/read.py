@@ -24,13 +24,13 @@ from netdial.data.tables.dialect import (
     decode,
     find_dialect,
     heading,
+    kept_texts,
     renamed,
     repeated,
     separator_name,
     unique_names,
 )
 from netdial.data.tables.options import SUFFIXES, TableOptions, foreign_options, is_table
-from netdial.data.tables.words import CODE, LONG
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,12 +173,8 @@ def _read_text(
 
     as_texts = {name: str for name in (*texts, *options.categorical) if name in names}
     frame = _parsed(lambda: parse(as_texts or None), where)
-    as_codes = rf'(?:^|["\s{re.escape(dialect.sep)}])(0\d|\d{{16}})'
-    if re.search(as_codes, text, re.MULTILINE):
-        written = parse(str, frame.select_dtypes("number").columns.tolist())
-        codes = {n: LONG if frame[n].dtype.kind == "f" else CODE for n in written}
-        coded = [n for n, code in codes.items() if written[n].str.fullmatch(code).eq(True).any()]
-        frame[coded] = written[coded]
+    for name, written in kept_texts(frame, parse, text, dialect, options):
+        frame[name] = written
     return Table(
         frame,
         decimal=dialect.decimal,

@@ -211,7 +211,7 @@ def _infer(cells: Sequence[Cells]) -> tuple[Kind, str, bool]:
 
 def _open_thousands(found: Cells, name: str) -> list[TableFault]:
     """Returns a problem for a target such as 1,234, whose kind is not plain."""
-    if found.thousands is None:
+    if found.thousands is None or found.mark:  # $1,200 names no class
         return []
     text = (
         f"the target {name!r} holds texts that look like numbers with {found.thousands!r} between thousands; say"

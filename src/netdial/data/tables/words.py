@@ -280,7 +280,7 @@ def open_style(
     if options.decimal or options.thousands or table.sep == ",":
         return []
     groups = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
-    marked = [word for word in words if "," in word]
+    marked = [bare(word) for word in words if "," in word]
     if style != (".", ",") or not marked or not all(groups.fullmatch(word) for word in marked):
         return []
     word = marked[0]
