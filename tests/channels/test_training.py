@@ -82,6 +82,14 @@ def straight(self: Net, x: Tensor) -> Tensor:
     return h
 
 
+sign = Sign.apply
+
+
+def named(self: Net, x: Tensor) -> Tensor:
+    h: Tensor = sign(self.a(x))  # type: ignore[no-untyped-call]
+    return h
+
+
 def masked(self: Net, x: Tensor) -> Tensor:
     if (
         x.shape[1] != 8
@@ -97,7 +105,7 @@ def gradients(net: nn.Module, x: Tensor) -> dict[str, Tensor | None]:
     return {name: parameter.grad for name, parameter in net.named_parameters()}
 
 
-@pytest.mark.parametrize("between", [frozen, decorated, straight, masked])
+@pytest.mark.parametrize("between", [frozen, decorated, straight, named, masked])
 def test_a_graph_has_the_gradients_of_its_network(between: Any) -> None:
     net = Net(between)
     wanted = gradients(net, X)

@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +27,7 @@ from netdial.channels.layers.packed import (
     run_packed,
 )
 from netdial.channels.nodes import OWN, WITHOUT_GRADIENTS, detached, user_line
+from netdial.channels.trace.answers.functions import functions_kept
 from netdial.channels.trace.answers.questions import asks_for_any, if_finite
 from netdial.channels.trace.answers.weights import WeightsRecorded, weights_copied
 from netdial.channels.trace.answers.whole import is_layer, made_by_hook
@@ -216,7 +216,7 @@ def symbolic(
     constants: dict[str, Tensor] = {}
     try:
         with (
-            _functions_kept(),
+            functions_kept(),
             made_by_size(),
             packing_padded(net),
             unchecked(),
@@ -262,36 +262,6 @@ def symbolic(
     detach(graph)
     graph.output_node().meta[ASKED] = frozenset(tracer.asked)
     return graph, constants
-
-
-@contextmanager
-def _functions_kept() -> Iterator[None]:
-    """Records each call of an ``autograd.Function`` as one operation: its backward is not what its forward would give."""
-    original = torch.autograd.Function.__dict__["apply"]
-
-    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        proxy = next((part for part in args if isinstance(part, fx.Proxy)), None)
-        if proxy is None or cls.__module__.startswith("torch."):  # torch's own are transparent
-            return original.__get__(None, cls)(*args, **kwargs)
-        return proxy.tracer.create_proxy("call_function", applied(cls), args, kwargs)
-
-    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
-    try:
-        yield
-    finally:
-        torch.autograd.Function.apply = original  # type: ignore[method-assign]
-
-
-@cache
-def applied(kind: Any) -> Callable[..., Any]:
-    """Returns the function of a graph that stands for ``kind.apply``, of an ``autograd.Function``."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return kind.apply(*args, **kwargs)
-
-    call.__name__, call.__module__ = kind.__name__, kind.__module__
-    call.__qualname__ = kind.__name__
-    return call
 
 
 def detach(graph: fx.Graph) -> None:
