@@ -9,6 +9,7 @@ its code says.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import Any
@@ -243,6 +244,8 @@ def _same_gradient(one: Tensor | None, other: Tensor | None, largest: float) -> 
     if one is None or other is None:
         left = other if one is None else one
         return left is None or _largest(left) <= _FLOOR * largest
+    if torch.equal(one, other):
+        return True
     if not torch.equal(one.isfinite(), other.isfinite()):
         return False
     return _largest(one - other) <= _TOLERANCE * _largest(one) + _FLOOR * largest
@@ -250,8 +253,13 @@ def _same_gradient(one: Tensor | None, other: Tensor | None, largest: float) -> 
 
 def _largest(gradient: Tensor) -> float:
     """Returns the largest finite number."""
-    finite = gradient[gradient.isfinite()].abs()
-    return float(finite.max()) if finite.numel() else 0.0
+    sizes = gradient.abs() if gradient.is_complex() else gradient
+    if not sizes.numel():
+        return 0.0
+    least, most = map(float, sizes.aminmax())  # one pass, no copy
+    if math.isfinite(most) and math.isfinite(least):
+        return max(-least, most)
+    return _largest(sizes[sizes.isfinite()])
 
 
 def _size(gradient: Tensor | None) -> str:
