@@ -122,6 +122,17 @@ def test_a_layer_without_gradients_has_no_switch_that_could_not_learn() -> None:
         prepare(Net(frozen), X, make(ShrinkConfig, {}))
 
 
+def test_a_network_that_fails_on_its_inputs_is_told_so_and_not_that_it_cannot_be_traced() -> None:
+    def five(self: Net, x: Tensor) -> Tensor:
+        _, *rest = x.shape
+        assert rest == [5], "five columns"
+        h: Tensor = self.a(x)
+        return h
+
+    with pytest.raises(TraceError, match=r"fails on inputs of shape \[4, 8\] \(five columns\)"):
+        trace(Net(five), X)
+
+
 def test_gradients_that_a_graph_loses_are_refused() -> None:
     net, other = (
         Net(lambda self, x: self.a(x)),

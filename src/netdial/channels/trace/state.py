@@ -23,7 +23,7 @@ from netdial.channels.nodes import WITHOUT_GRADIENTS, changes_in_place, name_of,
 from netdial.channels.trace.answers.draws import drawn
 from netdial.channels.trace.answers.weights import WritesSeen, memory
 from netdial.core.errors import TraceError
-from netdial.core.outputs import evaluated, plain
+from netdial.core.outputs import plain
 
 _ALIASES = ("to", "float", "double", "contiguous", "type_as")
 """Operations that give their tensor itself where it is so already."""
@@ -98,16 +98,6 @@ def settled(net: nn.Module, example: Tensor) -> Iterator[list[str]]:
     with parameters_kept(net) as changed, torch.no_grad(), suppress(Exception):
         drawn(lambda: net(example.clone()), net)  # its failure is said by the export
     yield changed
-
-
-def call_first(net: nn.Module, example: Tensor) -> None:
-    """Calls a network once, as the first call may go another way than all others; a failure is left to later ones.
-
-    What its modules hold stays as it was. What they share with others does not, such as the settings of a model of
-    ``transformers``, in which its first call with labels notes what these are.
-    """
-    with parameters_kept(net), suppress(Exception):
-        evaluated(net, example)
 
 
 @contextmanager
@@ -335,7 +325,6 @@ __all__ = [
     "Touched",
     "alone",
     "attribute",
-    "call_first",
     "changes",
     "drop_numbers",
     "failing",

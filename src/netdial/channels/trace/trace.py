@@ -31,7 +31,6 @@ from netdial.channels.trace.state import (
     StateChanged,
     Touched,
     alone,
-    call_first,
     failing,
     put_keeping,
     tensors_held,
@@ -47,9 +46,11 @@ from netdial.channels.trace.symbolic import (
 )
 from netdial.channels.trace.training import (
     Differs,
+    call_first,
     check_batches,
     check_same,
     check_training,
+    failed,
 )
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, OneTensorGraph
@@ -79,14 +80,15 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     if isinstance(net, fx.GraphModule) and not isinstance(net, OneTensor):
         return net
     check_parts(net)
-    if example is not None:
-        call_first(net, example)
+    failure = None if example is None else call_first(net, example)
     with guards_told(type(net).__name__):
         try:
             return _followed(net, example)
         except StateChanged:
             raise
-        except TraceError:
+        except TraceError as error:
+            if example is not None and failure is not None:
+                raise failed(example, failure) from error
             still = {} if example is None else by_chance(net, example)
             if not still:
                 raise

@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from netdial.channels.trace.answers.ways import OtherWay
+from netdial.channels.trace.state import parameters_kept
 from netdial.core.errors import TraceError, first_line
 from netdial.core.noise import seed_everywhere
 from netdial.core.outputs import (
@@ -124,6 +125,20 @@ def check_batches(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> No
                 f"network {type(net).__name__}: does other operations on {size} inputs than on {len(example)}{why}; "
                 "make them independent of the size of the batch"
             ) from error
+
+
+def call_first(net: nn.Module, example: Tensor) -> Exception | None:
+    """Calls a network once, as the first call may go another way than all others; returns its failure, if it fails.
+
+    What its modules hold stays as it was. What they share with others does not, such as the settings of a model of
+    ``transformers``, in which its first call with labels notes what these are.
+    """
+    with parameters_kept(net):
+        try:
+            evaluated(net, example)
+        except Exception as error:
+            return error
+    return None
 
 
 def failed(example: Tensor, error: Exception) -> TraceError:
