@@ -32,7 +32,12 @@ from netdial.core.errors import TraceError
 
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
-_LOGS = ("torch.fx.experimental.symbolic_shapes", "torch._export", "torch.export")
+_LOGS = (
+    "torch.fx.experimental.symbolic_shapes",
+    "torch._subclasses.fake_tensor",
+    "torch._export",
+    "torch.export",
+)
 _MAKERS = ("zeros", "ones", "full", "empty", "rand", "randn", "arange", "linspace", "eye")
 _CHECKS = (torch._assert, _assert_is_none)
 _TAKEN = ("code", "graph")  # names that a graph module cannot have for a part
