@@ -475,3 +475,29 @@ def test_codes_of_nineteen_digits_stay_apart_beside_a_gap(tmp_path: Path, name: 
         (),
         ("column 'code': missing in 1 row(s), never in training; read as none",),
     )
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("%d-%b-%Y", "date in a form that is not read"),
+        ("%b %d, %Y", "date in a form that is not read"),
+        ("%b %Y", "date in a form that is not read"),
+        ("%m/%d/%Y %I:%M %p", "date in a form that is not read"),
+        ("%d.%m.%y", "date in a form that is not read"),
+        ("%Y-%m", "date in a form that is not read"),
+        ("%H:%M:%S", "looks like a time"),
+        ("%d.%m.%Y %H:%M", ""),
+        ("%Y-%m-%d", ""),
+    ],
+)
+@pytest.mark.parametrize("different", [5, 60])
+def test_dates_that_are_not_read_as_such_are_told_of(form: str, words: str, different: int) -> None:
+    """Few of them are categories, many are left out; nothing but this says that a date was meant."""
+    days = pd.date_range("2020-01-28", periods=60, freq="31h")[np.arange(60) % different]
+    frame = pd.DataFrame({"day": days.strftime(form), "x": np.arange(60) * 0.1})
+    frame["y"] = np.array(["no", "yes"])[np.arange(60) % 2]
+    source = load_data(frame, target="y").source
+    said = " ".join([*source["notes"], *source["left_out"].values()])
+    assert words in said
+    assert bool(words) == ("looks like" in said)

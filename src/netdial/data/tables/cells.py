@@ -18,7 +18,7 @@ import numpy as np
 
 from netdial.core.errors import DataError
 from netdial.data._optional import require
-from netdial.data.tables.dialect import open_points
+from netdial.data.tables.dialect import moment_note, open_points
 from netdial.data.tables.options import TableFault, TableOptions
 from netdial.data.tables.words import (
     CODE,
@@ -206,6 +206,8 @@ def _but_for(words: Sequence[str], table: Table, options: TableOptions) -> str:
     """Returns a remark if texts are numbers with a unit behind them, or all but a few of a column are numbers or dates."""
     if unit := unit_of(words):
         return unit_note(unit)
+    if options.parse_dates != "off" and (note := moment_note(words)):
+        return note
     others, what, column = almost_numbers(words, table, options), "number", "numbers"
     if not others and options.parse_dates != "off":
         others = almost_dates(words, find_order(words, options) or "month-first")
