@@ -17,7 +17,7 @@ import netdial as nd
 from netdial import compression
 from netdial.compression import Codebook
 from netdial.compression.pipeline.config import CompressConfig
-from netdial.compression.pipeline.result import FrontPoint, Level, SizePoints
+from netdial.compression.pipeline.result import FrontPoint, Level, SizePoints, pareto
 from netdial.compression.pipeline.search import Search
 from netdial.core.errors import ConfigError, MemberWarning, NonFiniteError
 from netdial.data.dataset import Dataset
@@ -116,6 +116,20 @@ def test_the_waterfall_falls_and_the_front_trades_bytes_for_loss(trained: nn.Mod
     assert found.chosen.excess <= 0.1
     assert all(p.n_bytes >= found.n_bytes for p in found.front if p.excess <= 0.1)
     assert sum(layer.kept for layer in found.layers()) == found.chosen.n_weights
+
+
+def test_of_files_of_one_size_the_better_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        FrontPoint(100, loss, loss - 0.5, 0.1, 3, 0.0, nn.Identity(), {})
+        for loss in (0.9, 0.6, 0.7)
+    ]
+    search = object.__new__(Search)
+    object.__setattr__(search, "context", SimpleNamespace(loss_words="log loss"))
+    monkeypatch.setattr(Search, "_begin", lambda self: None)
+    monkeypatch.setattr(Search, "_first_goal", lambda self: 1.0)
+    monkeypatch.setattr(Search, "_descend", lambda self, *_: (None, SizePoints(points, 100)))
+    front, chosen, _ = search._for_loss(1.0)
+    assert chosen is points[1] and chosen in pareto(front)
 
 
 def test_a_limit_below_header_and_text_is_refused_before_any_training() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import nn
 
 import netdial as nd
 from netdial import compression
+from netdial.compression.pipeline.config import CompressConfig
 from netdial.compression.pipeline.families.moving import Dial, SharedMoving, WholeMoving, pivots_of
+from netdial.compression.pipeline.families.search import TrackSearch
 from netdial.compression.pipeline.families.vectors import shared_tracks
 from netdial.compression.tracks import Track
 from netdial.core.errors import CheckpointError, ConfigError
@@ -76,6 +79,28 @@ def test_a_family_that_lost_channels_opens_by_its_description_or_a_fresh_network
     compression.write(path, found.chosen.tensors, recipe=about)
     with pytest.raises(CheckpointError, match="no cut"):
         nd.load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("goal", "excess"),
+    [({"max_loss": 0.15}, 0.2), ({"max_bytes": 900}, 0.2), ({}, 0.1)],
+)
+def test_what_a_size_loses_is_that_of_the_member_that_loses_most(
+    goal: dict[str, Any], excess: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = torch.tensor([[0.5, 0.3, -0.1, 0.1], [0.1, 0.1, 0.1, 0.1]])  # the first one less surely
+    search = object.__new__(TrackSearch)
+    known = {
+        "start": torch.zeros(2, 4),
+        "context": SimpleNamespace(config=CompressConfig(**goal)),
+        "size_of": lambda tensors, family: 100,
+    }
+    for name, value in known.items():
+        object.__setattr__(search, name, value)
+    monkeypatch.setattr(
+        "netdial.compression.pipeline.families.search.member_losses", lambda *_: lost
+    )
+    assert search._measured(nd.Family.__new__(nd.Family), {}, 0.0).excess == pytest.approx(excess)
 
 
 @pytest.mark.slow

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from netdial.core.best import signed
 from netdial.report.tables import table_of
 from netdial.report.text import count, metric_of, number
-from netdial.runs.results.compressions import STAGES, TRAINED_ON, ratio_words, stage_words
+from netdial.runs.results.compressions import (
+    STAGES,
+    TRAINED_ON,
+    above_words,
+    each_bits,
+    ratio_words,
+    stage_words,
+)
 from netdial.task import named
 
 if TYPE_CHECKING:
@@ -27,7 +34,7 @@ def waterfall_table(found: CompressResult, split: str, kind: str) -> Table:
     for stage in found.found.stages:
         measured = found.metrics.get(stage.label, {}).get(metric)
         table.add_row(
-            stage_words(stage.label),
+            stage_words(stage.label, family=found.found.of_family),
             count(round(stage.n_bytes)),
             ratio_words(first, stage.n_bytes),
             number(stage.loss),
@@ -44,9 +51,9 @@ def layers_table(found: CompressResult) -> Table:
     sizes = {row.name: row.total for row in found.ledger.rows}
     for layer in found.found.layers():
         size = sizes.get(layer.name, layer.bits / 8)
-        each = 8 * size / max(layer.kept, 1)
         kinds = str(layer.values) if layer.values else "exact" if layer.kept else ""
-        cells = (count(layer.size), count(layer.kept), kinds, count(round(size)), f"{each:.3g}")
+        each = each_bits(8 * size, layer.kept)
+        cells = (count(layer.size), count(layer.kept), kinds, count(round(size)), each)
         table.add_row(layer.name, *cells)
     return table
 
@@ -68,7 +75,7 @@ def lengths_table(found: CompressResult) -> Table:
 def front_table(found: CompressResult) -> Table:
     """Returns the sizes that were tried, those that another one beats left out."""
     longer = any(stage.label == TRAINED_ON for stage in found.found.stages)
-    above = f"above {stage_words(TRAINED_ON if longer else STAGES[0])}"
+    above = above_words(TRAINED_ON if longer else STAGES[0], family=found.found.of_family)
     table = table_of(
         "bytes",
         "not 0",

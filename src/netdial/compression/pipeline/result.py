@@ -183,6 +183,11 @@ class Compressed:
         return self.chosen.net
 
     @property
+    def of_family(self) -> bool:
+        """Whether it is a whole family, and not one network."""
+        return "family" in (self.recipe or {})
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of the file."""
         return self.chosen.n_bytes

@@ -274,7 +274,7 @@ class Search:
             )
         return (
             front,
-            min(fits, key=lambda p: p.n_bytes),
+            min(fits, key=lambda p: (p.n_bytes, p.loss)),
             f"the smallest file whose loss ({self.context.loss_words}) rises by no more than {asked}",
         )
 

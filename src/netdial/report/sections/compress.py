@@ -20,11 +20,13 @@ from netdial.report.template import Tile
 from netdial.report.text import at_lam, count, loss_words, number
 from netdial.runs.curves import constants, metrics_of, rivals
 from netdial.runs.results.compressions import (
+    AT_KNOTS,
     SIZE,
     STAGES,
     TRAINED_ON,
     Compression,
     compressions,
+    each_bits,
     ratio_words,
     rest_words,
     stage_words,
@@ -85,7 +87,8 @@ def compression_section(
         return None
     last = found[-1]
     size, first = last.stages["coded"][SIZE], last.stages["dense"][SIZE]
-    lead = f"{count(round(first))} bytes became {count(round(size))}, {times_words(first, size)} ({_name(last)})."
+    of = f", those of {AT_KNOTS}," if last.of_family else ""
+    lead = f"{count(round(first))} bytes{of} became {count(round(size))}, {times_words(first, size)} ({_name(last)})."
     figures = {
         "compress-front": front_figure(found, config),
         "compress-waterfall": waterfall_figure(last),
@@ -120,7 +123,8 @@ def waterfall_figure(one: Compression) -> go.Figure:
 def front_figure(found: Sequence[Compression], config: Mapping[str, Any]) -> go.Figure:
     """Returns loss on validation rows above the start over the bytes of the file."""
     words = " and ".join(dict.fromkeys(_loss(one, config) for one in found))
-    figure = single(_PIXELS, f"Above the dense network, validation · {words}", TITLE_PIXELS)
+    which = ", λ that loses most" if any(one.of_family for one in found) else ""
+    figure = single(_PIXELS, f"Above the dense network{which}, validation · {words}", TITLE_PIXELS)
     sizes: list[float] = []
     for one in found:
         points = sorted(
@@ -152,7 +156,7 @@ def _rows(one: Compression, loss: str) -> CompressedRows:
     first = one.stages["dense"][SIZE]
     stages = [
         [
-            stage_words(name),
+            stage_words(name, family=one.of_family),
             count(round(s[SIZE])),
             ratio_words(first, s[SIZE]),
             number(s["valid/loss"]) if "valid/loss" in s else "",
@@ -172,7 +176,7 @@ def _rows(one: Compression, loss: str) -> CompressedRows:
             round(100 * row["bits"] / most, 1),
             count(round(row["bits"] / 8)),
             [
-                f"{row['bits'] / max(row['kept'], 1):.3g}",
+                each_bits(row["bits"], row["kept"]),
                 f"{row['bits'] / row['size'] if row['size'] else 0:.2g}",
             ],
         )

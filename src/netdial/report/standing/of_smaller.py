@@ -21,7 +21,7 @@ from netdial.report.standing.told import (
 )
 from netdial.report.text import count, loss_words, number, size_words
 from netdial.runs.prunings import Pruning
-from netdial.runs.results.compressions import SIZE, Compression, times_words
+from netdial.runs.results.compressions import AT_KNOTS, SIZE, Compression, times_words
 
 WHOLE = "the whole network"
 _LARGER = 1.05
@@ -80,9 +80,10 @@ def compress_standing(
     metric = _metric(coded)
     if metric is None:
         return None
+    whose = f"the dense weights of {AT_KNOTS}" if one.of_family else "its dense weights"
     sizes = Fact(
         size_words(coded[SIZE]),
-        f"the whole file, {times_words(dense[SIZE], coded[SIZE])} than the {size_words(dense[SIZE])} of its weights as float32",
+        f"the whole file, {times_words(dense[SIZE], coded[SIZE])} than the {size_words(dense[SIZE])} of {whose}",
     )
     return Standing(
         chosen=Fact(name, worth_words(coded, metric)),

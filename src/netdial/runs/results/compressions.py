@@ -29,9 +29,33 @@ _STAGE_WORDS = {
 }
 
 
-def stage_words(stage: str) -> str:
-    """Returns what a stage is called in tables."""
+AT_KNOTS = "members at seven λ"
+"""What a whole family is told by in a compressed file, and measured by before."""
+
+
+def stage_words(stage: str, *, family: bool = False) -> str:
+    """Returns what a stage is called in tables, of one network or of a whole family."""
+    if family and stage == STAGES[0]:
+        return f"{stage}: {AT_KNOTS}"
     return _STAGE_WORDS.get(stage, stage)
+
+
+def above_words(stage: str, *, family: bool) -> str:
+    """Returns the heading of losses above those of a stage; of a family that is the member that loses most.
+
+    >>> above_words("dense", family=True)
+    'above dense, λ that loses most'
+    """
+    return f"above {stage_words(stage)}{', λ that loses most' if family else ''}"
+
+
+def each_bits(bits: float, kept: float) -> str:
+    """Returns the bits for each number that is not 0, for a cell of a table; nothing where all are 0.
+
+    >>> each_bits(96, 8), each_bits(112, 0)
+    ('12', '–')
+    """
+    return f"{bits / kept:.3g}" if kept else "–"
 
 
 def times_words(before: float, after: float) -> str:
@@ -93,6 +117,11 @@ class Compression:
     split: dict[str, float] = field(default_factory=dict)
     bounds: dict[str, float] = field(default_factory=dict)
     verdict: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def of_family(self) -> bool:
+        """Whether it is of a whole family, and not of one network."""
+        return self.how.get("members") == "all"
 
     @property
     def ratio(self) -> float:

@@ -77,7 +77,7 @@ def _show(
         lengths_table,
         waterfall_table,
     )
-    from netdial.runs.results.compressions import rest_words, times_words
+    from netdial.runs.results.compressions import AT_KNOTS, rest_words, times_words
 
     if as_json:
         print_json({**where, "split": split, "kind": kind, **_answer(found)})
@@ -87,10 +87,10 @@ def _show(
         print_table(screen, table)
     if found.lengths:
         print_table(screen, lengths_table(found))
-    stages = found.found.stages
+    stages, of = found.found.stages, f" of {AT_KNOTS}" if found.found.of_family else ""
     lines = [
         f"{found.path}: {found.ledger.size} bytes, {times_words(stages[0].n_bytes, found.ledger.size)} than the dense "
-        f"weights; {found.found.why}",
+        f"weights{of}; {found.found.why}",
         rest_words(found.ledger.split),
     ]
     if found.verdict is not None:

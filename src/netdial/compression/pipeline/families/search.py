@@ -1,6 +1,7 @@
 """The search for a small file of a whole family: that of one network, with tracks in place of values.
 
-A size is good enough only if no member at a knot loses too much: the front's excess is that of the knot that loses most.
+A size is good enough only if no member at a knot loses too much: the front's excess is that of the knot that loses most; where
+a standard error may be lost, that of the one that loses most beyond its own.
 
 Shapes: J knots, G terms of a metric.
 """
@@ -167,7 +168,9 @@ class TrackSearch(Search):
         )
         above = torch.stack([gap[1] for gap in gaps])
         error = torch.stack([one[1] for one in errors])
-        worst = int((above - error).argmax())
+        config = self.context.config
+        by_error = config.max_bytes is None and config.max_loss is None
+        worst = int((above - error if by_error else above).argmax())
         kept = sum(
             int((t.codes if isinstance(t, Codebook) else t).astype(bool).sum())
             for t in tensors.values()
