@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from netdial.cli.output import console, print_table
+from netdial.cli.output import console, print_table, size_words
 from netdial.cli.progress import Lines
 from netdial.jobs.records.watch import FinishedEpoch
 
 from .conftest import Call
 
 SHARES = [f"{share} %" for share in (0, 25, 50, 60, 70, 75, 80, 85, 90, 92, 95, 97, 98, 99)]
+
+
+@pytest.mark.parametrize(("beside", "said"), [(0, "3 bytes"), (4, "7 bytes with a.json")])
+def test_a_size_names_the_file_that_it_counts_besides(
+    beside: int, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"abc")
+    assert size_words(path, 3 + beside) == said
+    assert size_words(tmp_path, 900) == "900 bytes"
 
 
 def wide_table() -> Table:

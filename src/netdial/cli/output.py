@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
@@ -20,6 +21,13 @@ _WIDTH, _TEXT = 100, 32
 def print_json(value: dict[str, Any]) -> None:
     """Prints one JSON object; numbers that JSON cannot hold become null."""
     print(json.dumps(finite(value), indent=2, ensure_ascii=False))
+
+
+def size_words(path: Path, size: int) -> str:
+    """Returns the size of what was written, and which file beside the one that is named has a part in it."""
+    alone = not path.is_file() or path.stat().st_size == size
+    beside = "" if alone else f" with {path.with_suffix('.json').name}"
+    return f"{size} bytes{beside}"
 
 
 def console() -> Console:
