@@ -243,6 +243,8 @@ def _separator(sample: Sequence[str]) -> str:
 
 def _decimal(rows: Sequence[Sequence[str]], sep: str, usual: str) -> str:
     """Returns the mark that more fields can only have as a decimal mark; the usual one if none has one."""
+    if sep == "," and not any("," in field for row in rows for field in row):
+        return "."
     fields = [bare(field.strip()) for row in rows for field in row]
     commas = [f for f in fields if _COMMA_NUMBER.fullmatch(f) and not _COMMA_GROUPS.fullmatch(f)]
     points = [f for f in fields if _POINT_NUMBER.fullmatch(f) and not THOUSAND.fullmatch(f)]
