@@ -242,3 +242,15 @@ def test_a_part_without_rows_says_how_to_get_some(tmp_path: Path) -> None:
     for part in ("valid", "test"):
         with pytest.raises(DataError, match=f"{part} part: 0 row.*give {part} a share above 0"):
             read(tmp_path, **{part: 0})
+
+
+def test_classes_that_a_part_lacks_are_told_of() -> None:
+    """By time, the last class is in the test part alone: no network can learn it."""
+    frame = pd.DataFrame(
+        {"t": range(100), "x": np.arange(100) % 7, "y": ["a"] * 55 + ["b"] * 20 + ["c"] * 25}
+    )
+    notes = load_data(frame, target="y", time_column="t").source["notes"]
+    assert "the train part has no row of class 'c': it is never learned" in notes
+    assert any(note.startswith("the valid part has no row of class 'a'") for note in notes)
+    assert any(note.startswith("the test part has no row of class 'a', 'b'") for note in notes)
+    assert not any("no row of class" in n for n in load_data(frame, target="y").source["notes"])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netdial.core.errors import ConfigError, DataError
+from netdial.core.errors import ConfigError, DataError, some_of
 from netdial.data.dataset import PARTS, Dataset
 from netdial.data.split import split_rows
 from netdial.data.tables.cells import numbers_of, read_cells
@@ -217,6 +217,23 @@ def _rows(part: Dataset) -> list[bytes]:
         return []
     x, y = part.x.flatten(1).numpy(), part.y.reshape(len(part), -1).numpy()
     return [one.tobytes() + other.tobytes() for one, other in zip(x, y, strict=True)]
+
+
+def absent_classes(parts: Mapping[str, Dataset], classes: Sequence[str]) -> list[str]:
+    """Returns remarks on classes of which a part has no row, as parts by groups, by time or of their own may."""
+    said = []
+    for part in PARTS if classes else ():
+        there = set(parts[part].y.tolist())
+        gone = [name for index, name in enumerate(classes) if index not in there]
+        if gone and there:
+            what = (
+                "it is never learned"
+                if part == "train"
+                else "what is measured there says nothing of it"
+            )
+            some = some_of(map(repr, gone))
+            said.append(f"the {part} part has no row of class {some}: {what}")
+    return said
 
 
 def row_weights(

@@ -24,6 +24,7 @@ from netdial.data.tables.cells import Cells, read_cells, texts_of
 from netdial.data.tables.columns import Learned, learn_columns
 from netdial.data.tables.options import TableFault, TableOptions, flag, refuse, table_name
 from netdial.data.tables.parts import (
+    absent_classes,
     copied_rows,
     row_weights,
     split_by_column,
@@ -164,6 +165,7 @@ def load_table(
         *learned.remarks,
         *unseen,
         *copied_rows(parts),
+        *absent_classes(parts, goal.classes),
         "numeric inputs standardised by mean and standard deviation of the training part",
         *source["notes"],
     ]
