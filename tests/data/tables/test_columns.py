@@ -331,3 +331,24 @@ def test_truth_values_as_texts_are_numbers_as_in_a_file() -> None:
     read = [read_cells(frame[n], n, Table(frame), TableOptions())[0] for n in frame]
     assert [cells.kind for cells in read] == ["number", "category"]
     assert read[0].values.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("far", [-999.0, 99999.0, 1e9])
+@pytest.mark.parametrize("rows", [1, 20])
+def test_a_number_that_squeezes_all_others_is_told_of(far: float, rows: int) -> None:
+    """A code for "missing" among numbers leaves nothing of them where they are standardised, and --na mends it."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"a": rng.normal(20, 3, 200), "b": rng.lognormal(0, 2, 200), "y": rng.normal(5, 1, 200)}
+    )
+    assert not any("far from" in note for note in load_data(frame, target="y").source["notes"])
+    train = load_data(frame, target="y").rows["train"][:rows].tolist()
+    for column in ("a", "y"):
+        frame.loc[train, column] = far
+    text = f"{far:.0f} in {rows} training row(s) is far from all others"
+    notes = load_data(frame, target="y").source["notes"]
+    assert sum(text in note for note in notes) == 2
+    options: Any = {"na": f"{far:.0f}", "drop_missing_target": True}
+    assert not any(
+        "far from" in note for note in load_data(frame, target="y", **options).source["notes"]
+    )

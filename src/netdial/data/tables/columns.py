@@ -21,9 +21,10 @@ from netdial.data.tables.inputs import DATE_PARTS, Category, Date, Number, date_
 from netdial.data.tables.options import TableOptions
 from netdial.data.tables.schema import LeftOut
 from netdial.data.tables.target import Goal
-from netdial.data.tables.words import Array
+from netdial.data.tables.words import Array, text_of
 
 MAX_TEXTS = 50  # different texts a column may always have; above, at most half of the rows
+_SQUEEZED = 0.05  # standard deviation without one value over that with it, below which it is told
 _PLAIN_ID = re.compile(
     r"(.*[_ .-])?(id|uuid|guid)|index|row([_ .-]?(names?|num(ber)?|no|nr|id))?", re.I
 )
@@ -92,6 +93,10 @@ def learn_columns(
     inputs = [_learn(name, cells[name], train, options) for name in used]
     remarks = [f"{name}: {cells[name].remark}" for name in used if cells[name].remark]
     remarks += [text for name in used if (text := _gives_away(name, cells[name], goal, rows))]
+    remarks += [text for name in used if (text := _far_value(name, cells[name], train))]
+    if goal.labels is None:
+        named = zip(goal.names, goal.cells, strict=True)
+        remarks += [text for name, column in named if (text := _far_value(name, column, train))]
     return Learned(
         tuple(inputs),
         tuple(LeftOut(column=name, why=reason) for name, reason in why.items()),
@@ -200,6 +205,24 @@ def _gives_away(name: str, column: Cells, goal: Goal, rows: Array) -> str:
             same = values.std() > 0 and y.std() > 0 and abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-9
         if same:
             return f"{name}: is the target {target!r} in another unit; {advice}"
+    return ""
+
+
+def _far_value(name: str, column: Cells, train: Array) -> str:
+    """Returns a remark on one number that is so far from all others that these are alike beside it; nothing if none is."""
+    if column.kind != "number":
+        return ""
+    known = column.values[train][~column.missing[train]]
+    for end in (known.min(initial=np.inf), known.max(initial=-np.inf)):
+        rest = known[known != end]
+        with np.errstate(all="ignore"):  # numbers too large to be squared are refused elsewhere
+            squeezed = len(rest) > 1 and 0 < rest.std() < _SQUEEZED * known.std()
+        if squeezed:
+            return (
+                f"{name}: {text_of(end)} in {len(known) - len(rest)} training row(s) is far from all others, which lie between "
+                f"{rest.min():g} and {rest.max():g} and are nearly alike beside it; if it means a missing value, "
+                f"--na={text_of(end)} reads it so"
+            )
     return ""
 
 
