@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from netdial.channels.graph import Graph
+from netdial.channels.surgery import apply
 from netdial.channels.trace.running import execute
 from netdial.channels.trace.trace import trace
 from netdial.channels.trace.training import check_same
+from netdial.channels.trial import zeroed
 from netdial.core.errors import ConfigError, TraceError
-from netdial.core.outputs import tensors
+from netdial.core.outputs import evaluated, same_outputs, tensors
 
 from . import networks
 
@@ -102,14 +104,29 @@ def test_changes_in_place_that_cannot_be_followed_are_refused() -> None:
         trace(Net(view_in_place))
 
 
-def test_a_graph_that_computes_something_else_is_refused() -> None:
+def test_what_is_changed_in_place_under_two_names_is_followed() -> None:
     def between(self: nn.Module, x: Tensor) -> Tensor:
         same = x
-        x += 1  # recorded as x = x + 1
+        x += 1  # torch.fx records x = x + 1
         return x * same
 
-    with pytest.raises(TraceError, match="computes something else once traced"):
-        Graph.of(Net(between), X)
+    net = Net(between).eval()
+    graph = Graph.of(net, X)
+    torch.testing.assert_close(graph.traced(X), net(X))
+    (name,) = (group.name for group in graph.groups)
+    plan = graph.plan({name: [0]})
+    due = evaluated(zeroed(graph.traced, plan, X), X)
+    apply(plan, graph.traced)
+    assert same_outputs(due, evaluated(graph.traced, X))
+
+
+def test_a_branch_that_asks_whether_something_is_a_tensor_is_taken() -> None:
+    def between(self: nn.Module, x: Tensor) -> Tensor:
+        x = F.leaky_relu(x, inplace=True)
+        return torch.cat([x, x], 1)[:, :6] if isinstance(x, Tensor) else self.free(x)
+
+    net = Net(between).eval()
+    torch.testing.assert_close(Graph.of(net, X).traced(X), net(X))
 
 
 def test_control_flow_over_values_names_its_line() -> None:
