@@ -371,6 +371,9 @@ SPELLED: dict[str, Made] = {
     "cummax": lambda s, x: s.h(s.a(x).cummax(1)[0]),
     "embedding": lambda s, x: s.h(F.embedding((x[..., 0] > 0).long(), 2 * s.table)),
     "new": lambda s, x: s.h(s.a(x) * s.a(x).data.new(x.size(0), 1, 6).fill_(0.5)),
+    "sizes repeated": lambda s, x: s.h(
+        s.a(x) * s.a(x).mean(1).view([x.size(0)] + [1] * (x.ndim - 2) + [s.a(x).size(-1)])
+    ),
     "resize_": lambda s, x: s.h(s.a(x) * x.data.new().resize_((x.size(0), 1, 1)).fill_(0.5)),
 }
 

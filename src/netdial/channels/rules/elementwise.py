@@ -149,10 +149,12 @@ def elementwise(scene: Scene, node: fx.Node, *args: Any, **kwargs: Any) -> Any:
 
 
 def _of_sizes(scene: Scene, node: fx.Node, given: tuple[Any, ...]) -> Any:
-    """Returns what is computed from sizes alone; sizes put together stay apart."""
-    if len(given) == 2 and all(isinstance(part, tuple | list) for part in given):
-        return (*given[0], *given[1])
-    return computed(scene.results[node], given)
+    """Returns what is computed from sizes alone; sizes put together, or repeated, stay apart."""
+    found, lists = scene.results[node], [part for part in given if isinstance(part, tuple | list)]
+    if len(given) == 2 and lists and isinstance(found, tuple | list):
+        whole = tuple(part for sizes in lists for part in sizes)
+        return whole * (len(found) // max(len(whole), 1))
+    return computed(found, given)
 
 
 def computed(value: object, given: Any) -> SizeNumber:
