@@ -39,7 +39,8 @@ def test_the_surface_is_recorded_value_by_value(run: Run) -> None:
         family, task.valid, lams=3, shares=(0.0, 0.5), train=task.train, n_samples=2, seed=0
     )
     rows = {(r.lam, r.sparsity, r.column): r for r in run.records() if r.method == "prune"}
-    assert len(rows) == 3 * 2 * (5 + 3)  # and numbers left, excess loss, its paired standard error
+    # and numbers left, bytes, excess loss, its paired standard error
+    assert len(rows) == 3 * 2 * (5 + 4)
     for k, lam in enumerate(found.lams):
         for s, share in enumerate(found.shares):
             one = rows[lam, share, "valid/nll_predictive"]
@@ -47,6 +48,7 @@ def test_the_surface_is_recorded_value_by_value(run: Run) -> None:
             assert one.unit == "nats/example"
             assert one.step == max(r.step for r in run.records() if r.method == "evaluate")
             assert rows[lam, share, "removed"].value == float(again.removed[k, s])
+            assert rows[lam, share, "bytes"].value == float(again.bytes[k, s])
     whole = {
         r.lam: r.value
         for r in run.records()

@@ -11,7 +11,7 @@ from netdial.runs.surfaces import PrunedSurface
 @pytest.mark.parametrize(
     ("cell", "left"),
     [
-        ({"removed": 30.0, "params": 75.0}, 75.0),
+        ({"removed": 30.0, "params": 75.0, "bytes": 331.0}, 75.0),
         ({"removed": 30.0}, 70.0),  # records of an older netdial hold no numbers left
         ({}, 60.0),
     ],
@@ -21,4 +21,4 @@ def test_a_pruned_member_has_the_weights_that_are_left(cell: dict[str, float], l
     surface = PrunedSurface("density", "valid/accuracy", "valid/nll", (1.0,), (0.4,), cells)
     (found,) = candidates([], [], surface, {"n_params": 100}, None, "valid/nll")
     assert found.params == pytest.approx(left)
-    assert found.bytes == pytest.approx(4 * left + 13, abs=1)
+    assert found.bytes == cell.get("bytes")

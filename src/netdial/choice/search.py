@@ -6,7 +6,6 @@ Shapes: K complexity values, S shares, P numbers of the leaves, N examples.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,10 +14,9 @@ from torch import Tensor
 
 from netdial.choice.table import Candidate, CandidateTable, Scored, score, unscored
 from netdial.core.errors import ConfigError
-from netdial.core.storage.bitmap import stored_bytes
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
-from netdial.measure.cost import count_macs
+from netdial.measure.cost import StoredLeaves, count_macs
 from netdial.measure.latency import measure_latency
 from netdial.pruning.weights.members import Levels, n_outputs, pieces, run
 from netdial.pruning.weights.pruned import Rule, decide
@@ -138,19 +136,15 @@ class _Pricing:
     """What a member costs, from the numbers that are left in each of its leaves.
 
     Attributes:
-        family: the family.
         macs: multiply-accumulates of the dense network.
         uses: how often each number of a leaf is multiplied for one example.
-        copies: how often each leaf is stored: twice if two layers share it.
-        fixed: (nonzero numbers, bytes) of what is the same for every member.
+        stored: what is stored of members.
         latency_ms: time of the dense network, or nan.
     """
 
-    family: Family
     macs: int
     uses: dict[str, float]
-    copies: dict[str, int]
-    fixed: tuple[int, int]
+    stored: StoredLeaves
     latency_ms: float
 
     @classmethod
@@ -158,33 +152,21 @@ class _Pricing:
         """Returns the prices of a family's members, found on one of them."""
         net, x = family.export(lam), problem.example(family)
         macs, uses = count_macs(net, x)
-        leaves = set(family.layout.names)
-        places = {p.data_ptr(): name for name, p in net.named_parameters() if name in leaves}
-        state = net.state_dict().values()
-        stored = [t for t in state if t.data_ptr() not in places]
-        shared = [p for name, p in net.named_parameters() if name not in leaves]
         return cls(
-            family,
             macs,
             uses,
-            Counter(places[t.data_ptr()] for t in state if t.data_ptr() in places),
-            (
-                sum(int(p.count_nonzero()) for p in shared),
-                sum(
-                    stored_bytes(t.numel(), int(t.count_nonzero()), t.element_size())
-                    for t in stored
-                ),
-            ),
+            StoredLeaves.of(net, family.layout),
             measure_latency(net, x).median_ms if timed else math.nan,
         )
 
     def cell(self, lam: float, share: float, weights: Tensor) -> Candidate:
         """Returns the costs of the member at λ with these weights ``[P]``; what it is worth is left open."""
-        params, size = self.fixed
-        macs, item = float(self.macs), weights.element_size()
-        for name, leaf in self.family.layout.split(weights).items():
-            left = int(leaf.count_nonzero())
-            params += left
-            size += self.copies[name] * stored_bytes(leaf.numel(), left, item)
-            macs -= self.uses.get(name, 0) * (leaf.numel() - left)
-        return Candidate(lam, share, math.nan, params, size, round(macs), self.latency_ms)
+        left = self.stored.left(weights)
+        params, size = self.stored.costs(left, weights.element_size())
+        layout = self.stored.layout
+        gone = (
+            self.uses.get(name, 0) * (whole - left[name])
+            for name, whole in zip(layout.names, layout.sizes, strict=True)
+        )
+        macs = round(self.macs - sum(gone))
+        return Candidate(lam, share, math.nan, params, size, macs, self.latency_ms)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from netdial.core.arguments import checked
+from netdial.core.layout import Layout
 from netdial.core.outputs import evaluating, failing_in_words, without_fast_path
 from netdial.core.storage.bitmap import stored_bytes
 
@@ -201,6 +203,46 @@ class _Uses(TorchDispatchMode):
             if 0 <= tensor.storage_offset() - leaf.storage_offset() < leaf.numel():
                 return name
         return ""
+
+
+@dataclass(frozen=True)
+class StoredLeaves:
+    """What members of a family store, from the numbers that are left in each of its leaves.
+
+    Attributes:
+        layout: the leaves.
+        copies: how often each leaf is stored: twice if two layers share it.
+        fixed: (nonzero numbers, bytes) of what is the same for every member.
+    """
+
+    layout: Layout
+    copies: Mapping[str, int]
+    fixed: tuple[int, int]
+
+    @classmethod
+    def of(cls, net: nn.Module, layout: Layout) -> StoredLeaves:
+        """Returns what is found on one member, as an ordinary network."""
+        state, leaves = net.state_dict(), dict(net.named_parameters())
+        places = {leaves[name].data_ptr(): name for name in layout.names if name in leaves}
+        shared = [leaf for name, leaf in leaves.items() if name not in layout.names]
+        alike = {name: t for name, t in state.items() if t.data_ptr() not in places}
+        return cls(
+            layout,
+            Counter(places[t.data_ptr()] for t in state.values() if t.data_ptr() in places),
+            (sum(map(_nonzero, shared)), size_bytes(alike)),
+        )
+
+    def left(self, weights: Tensor) -> dict[str, int]:
+        """Returns how many numbers of each leaf are not zero in the weights of a member ``[P]``."""
+        return {name: _nonzero(leaf) for name, leaf in self.layout.split(weights).items()}
+
+    def costs(self, left: Mapping[str, int], item: int) -> tuple[int, int]:
+        """Returns nonzero numbers and bytes of a member with so many numbers left in each leaf, of ``item`` bytes each."""
+        params, size = self.fixed
+        for name, whole in zip(self.layout.names, self.layout.sizes, strict=True):
+            params += left[name]
+            size += self.copies[name] * stored_bytes(whole, left[name], item)
+        return params, size
 
 
 def size_bytes(state: Mapping[str, Tensor], *, packed: bool = True) -> int:

@@ -13,6 +13,7 @@ from netdial.core.errors import ConfigError
 from netdial.data.dataset import Dataset
 from netdial.family.family import Family
 from netdial.measure import outputs, predictive
+from netdial.measure.cost import cost
 from netdial.pruning.weights import CRITERIA, Policy, Surface, prune, surface
 from netdial.pruning.weights import members as running
 from netdial.pruning.weights.surfaces import Best
@@ -173,6 +174,19 @@ def test_double_precision_bytes_and_excluded_layers(blobs: tuple[Tensor, Tensor]
                 outputs(pruned.export(row["lam"]), data)[None], data.y
             )
             assert row["nll"] == pytest.approx(alone["nll"], abs=2e-5)
+
+
+def test_parameters_and_bytes_are_those_of_the_export(blobs: tuple[Tensor, Tensor]) -> None:
+    data = Dataset(torch.cat([blobs[0]] * 16, dim=1), blobs[1])
+    count = data.x.shape[1]
+    family = family_of(nn.Sequential(nn.Linear(count, 9), nn.Tanh(), nn.Linear(9, 3)))
+    found = surface(family, data, lams=LAMS, shares=SHARES)
+    for k, lam in enumerate(LAMS):
+        for s, share in enumerate(SHARES):
+            net = prune(family, lam, share, data=data).export(lam)
+            due = cost(net, data.x[:2])
+            assert (found.params[k, s], found.bytes[k, s]) == (due.nonzero, due.bytes)
+    assert found.bytes.min() < found.bytes.max() == 4 * sum(p.numel() for p in net.parameters())
 
 
 def test_a_pruned_family_can_be_pruned_further(blobs: tuple[Tensor, Tensor]) -> None:

@@ -28,7 +28,12 @@ from netdial.runs.curves import EXCESS, EXCESS_ERROR
 from netdial.runs.run import Run
 
 METHOD = "prune"
-_UNITS = {"removed": "parameters", "params": "parameters", "nll": "nats/example"}
+_UNITS = {
+    "removed": "parameters",
+    "params": "parameters",
+    "bytes": "bytes",
+    "nll": "nats/example",
+}
 
 
 @checked_fields
@@ -141,7 +146,7 @@ def surface_records(run: Run, found: Surface, part: str, how: Mapping[str, Place
     averaged: dict[str, Place] = {"part": part, "using": PREDICTIVE}
     columns: list[tuple[str, Tensor, dict[str, Place]]] = [
         ("removed", found.removed, {}),
-        *([("params", found.params, {})] if found.params.numel() else []),
+        *((name, grid, {}) for name, grid in found.costs.items()),
         *((name, grid, here) for name, grid in found.metrics.items()),
         *((name, grid, averaged) for name, grid in found.predictive.items()),
     ]

@@ -24,6 +24,7 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.compare import constant_of, paired, terms_of
+from netdial.measure.cost import StoredLeaves
 from netdial.pruning.weights.mask import Policy, places
 from netdial.pruning.weights.members import Levels, n_outputs, pieces, run
 from netdial.pruning.weights.pruned import Rule, decide_in_turn
@@ -67,6 +68,7 @@ class Surface:
         params: numbers of the member that are left and not zero ``[K, S]``.
         losses: proper loss of the mean weights on each example ``[K S, N]``.
         constant: metrics of a prediction that looks at no input: class frequencies, or the mean of the targets.
+        bytes: what an export of the member stores ``[K, S]``.
     """
 
     lams: tuple[float, ...]
@@ -79,6 +81,13 @@ class Surface:
     params: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
     losses: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.float64))
     constant: dict[str, float] = field(default_factory=dict)
+    bytes: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+
+    @property
+    def costs(self) -> dict[str, Tensor]:
+        """What was counted of members: ``params`` and ``bytes`` ``[K, S]``."""
+        found = {"params": self.params, "bytes": self.bytes}
+        return {name: grid for name, grid in found.items() if grid.numel()}
 
     @property
     def metric(self) -> str:
@@ -131,7 +140,7 @@ class Surface:
         """Returns one flat row for each complexity value and share; predictive metrics end in ``_predictive``."""
         columns = {
             "removed": self.removed,
-            **({"params": self.params} if self.params.numel() else {}),
+            **self.costs,
             **self.metrics,
             **{f"{name}_predictive": values for name, values in self.predictive.items()},
         }
@@ -235,17 +244,18 @@ def surface(
     groups = [values[start : start + step] for start in range(0, len(values), step)]
     means, averages, removed, counted = [], [], [], []
     losses: list[Tensor] = []
-    whole, width = _others(family, values[0]), 0
+    stored, width = StoredLeaves.of(family.export(values[0]), family.layout), 0
     for levels in decide_in_turn(family, groups, shares, rule, train):
         removed.append(_removed(levels, shares))
         draws, width = n_samples if family.log_std is not None else 0, n_outputs(levels, part)
         for here in levels.groups(len(part) * width if draws else 0):
             members = levels.select(here)
-            counted.append({"params": _counted(members) + whole})
+            counted.append(_counted(members, stored))
             batches = pieces(members, part)
             means.append(_of_means(members, batches, metrics, task, losses))
             if draws:
                 averages.append(_of_draws(members, batches, metrics, task, draws, seed))
+    counts = _in_order(counted, shares)
     return Surface(
         tuple(values),
         tuple(float(share) for share in shares),
@@ -254,9 +264,10 @@ def surface(
         torch.cat(removed),
         frozenset(name for name, metric in task.METRICS.items() if metric.higher),
         task.proper,
-        _in_order(counted, shares)["params"],
+        counts["params"],
         torch.cat(losses).unflatten(0, (len(values), -1))[:, places(shares)].flatten(0, 1),
         constant_of(task, part.y if train is None else train.y, part.y, width, list(means[0])),
+        counts["bytes"],
     )
 
 
@@ -319,21 +330,15 @@ def _in_order(groups: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> d
     }
 
 
-def _counted(levels: Levels) -> Tensor:
-    """Returns how many numbers of the leaves are not zero ``[K S]``."""
-    counts = [
-        int(levels.weights_of(k, s).count_nonzero())
+def _counted(levels: Levels, stored: StoredLeaves) -> dict[str, Tensor]:
+    """Returns how many numbers are not zero, and bytes, ``[K S]``."""
+    costs = [
+        stored.costs(stored.left(weights), weights.element_size())
         for k in range(len(levels.lams))
         for s in range(levels.count)
+        for weights in [levels.weights_of(k, s)]
     ]
-    return torch.tensor(counts)
-
-
-def _others(family: Family, lam: float) -> int:
-    """Returns how many parameters that are no leaves are not zero."""
-    leaves = set(family.layout.names)
-    named = family.export(lam).named_parameters()
-    return sum(int(p.count_nonzero()) for name, p in named if name not in leaves)
+    return dict(zip(("params", "bytes"), torch.tensor(costs).mT, strict=True))
 
 
 def _removed(levels: Levels, shares: Sequence[float]) -> Tensor:

@@ -6,7 +6,6 @@ made here is how they are shown, which member was chosen, and all networks among
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from netdial.runs.prunings import prunings
 from netdial.runs.schemas.details import Details
 from netdial.runs.surfaces import DEFAULT, PrunedSurface, pruned
 
-_FLOAT, _BITS = 4, 8
+_FLOAT = 4
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,6 @@ def candidates(
     size = details.total("bytes") if details is not None else None
     if size is None and isinstance(whole, int):
         size = whole * _FLOAT
-    of_weights = size if details is None else sum(layer.bytes for layer in details.layers)
     for row in rows:
         if (loss := row.get(decides)) is not None:
             found.append(
@@ -146,11 +144,8 @@ def candidates(
             if left is None and isinstance(whole, int):
                 gone = surface.get(lam, share, "removed")
                 left = whole - (whole * share if gone is None else gone)
-            packed = None
-            if left is not None and size is not None and of_weights is not None:
-                packed = _packed(left, whole, of_weights) + size - of_weights
-            words = f"{share:.4g} of the weights removed"
-            found.append(Affordable(lam, share, words, _loss(surface.decides, loss), left, packed))
+            words, stored = f"{share:.4g} of the weights removed", surface.get(lam, share, "bytes")
+            found.append(Affordable(lam, share, words, _loss(surface.decides, loss), left, stored))
     for one in prunings(records):
         loss = one.after.get(decides)
         if loss is not None:
@@ -196,13 +191,6 @@ def _grid(surface: PrunedSurface) -> dict[str, Any]:
             for name in names
         },
     }
-
-
-def _packed(left: float, whole: object, size: float) -> float:
-    """Returns the bytes of a pruned member: its numbers and a bitmap, or all of it where that is smaller."""
-    if not isinstance(whole, int) or whole < 1:
-        return size
-    return min(size, math.ceil(left * size / whole + whole / _BITS))
 
 
 def _loss(decides: str, value: float) -> float:
