@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import typer
 
 from netdial.core.errors import CheckpointError, ConfigError, unknown
+from netdial.data.tables.options import listed
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -234,7 +235,7 @@ def values(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
         elif get_args(annotation)[0] is float:
             found[name] = tuple(numbers(value, flag(name)) or ())
         else:
-            found[name] = tuple(piece.strip() for piece in value.split(","))
+            found[name] = tuple(listed(value))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from netdial.core.arguments import refuse_twice
 from netdial.core.errors import ConfigError
+from netdial.data.tables.options import listed
 
 
 def weights_by_class(given: Any) -> Any:
@@ -24,7 +25,7 @@ def weights_by_class(given: Any) -> Any:
         f"class_weight={given!r}; allowed: balanced, or a weight for each class, such as 0=1,1=24"
     )
     if isinstance(given, str):
-        pieces = [piece.rpartition("=") for piece in given.split(",")]
+        pieces = [piece.rpartition("=") for piece in listed(given)]
         if not all(name and sign for name, sign, _ in pieces):
             raise wrong
         refuse_twice("class_weight", [name for name, _, _ in pieces])

@@ -13,6 +13,7 @@ import torch
 
 from netdial.core.errors import ConfigError, DataError
 from netdial.data import load_data
+from netdial.train.class_weights import weights_by_class
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
@@ -277,3 +278,24 @@ def test_what_a_frame_cannot_be_is_said() -> None:
         load_data(frame()["age"], target="age")
     with pytest.raises(DataError, match="labell"):
         load_data(frame(), target="labell")
+
+
+def test_names_with_a_comma_stand_in_double_quotes() -> None:
+    """The message that a name is not there says so, and what it says works."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"service, quality": rng.normal(size=60), "b": rng.normal(size=60)})
+    frame["t, 1"], frame["t2"] = rng.normal(size=60), rng.normal(size=60)
+    with pytest.raises(ConfigError, match=r"""did you mean '"service, quality"'"""):
+        load_data(frame, target="b", drop="service, quality")
+    splits = load_data(frame, target='"t, 1",t2', drop='"service, quality"')
+    assert splits.schema is not None
+    assert splits.schema.target.columns == ("t, 1", "t2")
+    assert splits.schema.columns == ("b",)
+    assert weights_by_class('"c, d"=2,e=1') == {"c, d": 2.0, "e": 1.0}
+
+
+def test_what_mends_a_class_with_a_comma_mends_it() -> None:
+    frame = pd.DataFrame({"x": np.arange(60) * 0.1, "y": ["a", "b"] * 29 + ["c, d", "c, d"]})
+    with pytest.raises(DataError, match="""go on with --na '"c, d"' --drop-missing-target"""):
+        load_data(frame, target="y")
+    assert load_data(frame, target="y", na='"c, d"', drop_missing_target=True).classes == ("a", "b")

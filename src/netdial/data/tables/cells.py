@@ -19,7 +19,7 @@ import numpy as np
 from netdial.core.errors import DataError
 from netdial.data._optional import require
 from netdial.data.tables.dialect import moment_note, open_points
-from netdial.data.tables.options import TableFault, TableOptions
+from netdial.data.tables.options import TableFault, TableOptions, as_list
 from netdial.data.tables.words import (
     CODE,
     MISSING_WORDS,
@@ -217,7 +217,7 @@ def _but_for(words: Sequence[str], table: Table, options: TableOptions) -> str:
     some = ", ".join(map(repr, others[:5])) + (", …" if len(others) > 5 else "")
     return (
         f"read as texts: of {len(words)} different values only {some} {'is' if len(others) == 1 else 'are'} no {what}; "
-        f"--na {shlex.quote(','.join(others))} reads it as missing and the column as {column}"
+        f"--na {shlex.quote(as_list(others))} reads it as missing and the column as {column}"
     )
 
 

@@ -18,7 +18,7 @@ from netdial.core.errors import DataError
 from netdial.data.scale import moments
 from netdial.data.tables.cells import Cells
 from netdial.data.tables.inputs import DATE_PARTS, Category, Date, Number, date_parts
-from netdial.data.tables.options import TableOptions
+from netdial.data.tables.options import TableOptions, as_list
 from netdial.data.tables.schema import LeftOut
 from netdial.data.tables.target import Goal
 from netdial.data.tables.words import Array, text_of
@@ -82,9 +82,9 @@ def learn_columns(
             or _names_rows(name, column, rows, train, unnamed)
         ):
             about = f"; {column.remark}" if column.kind == "category" and column.remark else ""
-            why[name] = f"{reason} (--keep {shlex.quote(name)} to use it){about}"
+            why[name] = f"{reason} (--keep {shlex.quote(as_list([name]))} to use it){about}"
         elif _counts(column, rows):
-            why[name] = f"counts the rows (--keep {shlex.quote(name)} to use it)"
+            why[name] = f"counts the rows (--keep {shlex.quote(as_list([name]))} to use it)"
             only_counts.append(name)
     if len(why) == len(cells):  # a plain counter is better than nothing to predict from
         for name in only_counts:
@@ -187,7 +187,7 @@ def _counts(column: Cells, rows: Array) -> bool:
 
 def _gives_away(name: str, column: Cells, goal: Goal, rows: Array) -> str:
     """Returns a remark on a column that determines the target by itself, though it is no copy."""
-    advice = f"leave it out (--drop {name}) if it is not known when a prediction is made"
+    advice = f"leave it out (--drop {shlex.quote(as_list([name]))}) if it is not known when a prediction is made"
     values, gone = column.values[rows], column.missing[rows]
     if goal.labels is not None:
         if gone.any() or len(set(values[:1000].tolist())) > len(goal.classes):

@@ -7,8 +7,9 @@ are quick.
 from __future__ import annotations
 
 import codecs
+import csv
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -89,7 +90,7 @@ class TableOptions(BaseModel):
     @field_validator("na", "categorical", "drop", "keep", mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
-        found = value.split(",") if isinstance(value, str) else value
+        found = listed(value) if isinstance(value, str) else value
         return tuple(found) if isinstance(found, list) else found
 
     @field_validator("sep")
@@ -203,6 +204,28 @@ class TableFault:
     mend: Mapping[str, str | tuple[str, ...] | bool] = field(default_factory=dict)
 
 
+def listed(text: str) -> list[str]:
+    """Returns the texts that stand between commas; one that holds a comma itself stands in double quotes.
+
+    >>> listed('a, b c,"d, e"'), listed("")
+    (['a', 'b c', 'd, e'], [''])
+    """
+    try:
+        pieces = next(csv.reader([text], skipinitialspace=True), [text])
+    except csv.Error:
+        pieces = text.split(",")
+    return [piece.strip() for piece in pieces]
+
+
+def as_list(texts: Iterable[str]) -> str:
+    """Returns texts as ``listed`` reads them.
+
+    >>> as_list(["a", "b c", "d, e"])
+    'a,b c,"d, e"'
+    """
+    return ",".join(f'"{text}"' if "," in text else text for text in texts)
+
+
 def refuse(where: str, problems: Sequence[TableFault]) -> None:
     """Raises one DataError for all problems; returns if there are none."""
     if not problems:
@@ -244,7 +267,7 @@ def command(problems: Sequence[TableFault]) -> str:
     "--drop 'a,b c' --drop-missing-target"
     """
     words = [
-        [flag(option), *([",".join(values)] if values else [])]
+        [flag(option), *([as_list(values)] if values else [])]
         for option, values in _options(problems).items()
     ]
     return " ".join(shlex.join(word) for word in words)

@@ -22,7 +22,14 @@ from netdial.data.scale import standard_targets
 from netdial.data.split import split_rows
 from netdial.data.tables.cells import Cells, read_cells, texts_of
 from netdial.data.tables.columns import Learned, learn_columns
-from netdial.data.tables.options import TableFault, TableOptions, flag, refuse, table_name
+from netdial.data.tables.options import (
+    TableFault,
+    TableOptions,
+    as_list,
+    flag,
+    refuse,
+    table_name,
+)
 from netdial.data.tables.parts import (
     absent_classes,
     copied_rows,
@@ -199,7 +206,7 @@ def _roles(table: Table, names: list[str], options: TableOptions, where: str) ->
     for option, name in given:
         if name not in columns:
             close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = f"; did you mean {as_list(close)!r}?" if close else ""
             raise ConfigError(f"{where}: {flag(option)}: no column {name!r}{hint}")
         if name in names:
             raise ConfigError(f"{where}: {flag(option)}: {name!r} is the target")

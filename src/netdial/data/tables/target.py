@@ -21,7 +21,7 @@ from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Kind
 from netdial.data.tables.cells import Cells, read_cells, texts_of
 from netdial.data.tables.dialect import no_headings
-from netdial.data.tables.options import TableFault, TableOptions
+from netdial.data.tables.options import TableFault, TableOptions, as_list, listed
 from netdial.data.tables.read import Table
 from netdial.data.tables.words import MISSING_WORDS, Array
 
@@ -80,7 +80,7 @@ def target_names(
         raise DataError(
             f"{where}: which column is to be predicted? Give --target COLUMN, in Python target='COLUMN' (columns: {some})"
         )
-    names = [target] if target in columns else [name.strip() for name in target.split(",")]
+    names = [target] if target in columns else listed(target)
     for name in names:
         if name not in columns:
             close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
@@ -100,7 +100,7 @@ def target_names(
         if name in table.twice and other:
             raise DataError(
                 f"{where}: the heading {name!r} of the target occurs more than once, with other values; rename one, or leave "
-                f"the other out (--drop {other[0]})"
+                f"the other out (--drop {shlex.quote(as_list(other[:1]))})"
             )
     if len(set(names)) < len(names):
         raise DataError(f"{where}: a target is named twice in {target!r}")
@@ -269,7 +269,7 @@ def _odd_classes(classes: Sequence[str]) -> str:
     if words := [name for name in classes if name.lower() in MISSING_WORDS]:
         said.append(
             f"{', '.join(map(repr, words))} {'is a class' if len(words) == 1 else 'are classes'}; "
-            f"--na {shlex.quote(','.join(words))} --drop-missing-target if it means that the target is missing"
+            f"--na {shlex.quote(as_list(words))} --drop-missing-target if it means that the target is missing"
         )
     return "; ".join(said)
 
