@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import typer
 
 from netdial.core.errors import CheckpointError, ConfigError, unknown
-from netdial.data.tables.options import listed
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -221,6 +220,7 @@ def fraction(text: str | None) -> float | str | None:
 
 def values(settings: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the fields that were given on the command line, lists as tuples."""
+    from netdial.data.tables.options import listed
     from netdial.train.config import make
 
     found: dict[str, Any] = {}
