@@ -433,6 +433,44 @@ def test_a_function_of_the_users_may_give_several_inputs(
     assert first == pytest.approx(again)
 
 
+_OWN_LOSS = """
+import torch
+from torch import nn
+
+class Labelled(nn.Linear):
+    def forward(self, x, labels=None):
+        logits = super().forward(x)
+        if labels is None:
+            return {"logits": logits}
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        return {"loss": loss, "logits": logits}
+
+def part():
+    x = torch.randn(30, 2)
+    return x, nn.functional.one_hot((x[:, 0] > 0).long()).float()
+
+def own():
+    return Labelled(2, 2), part(), part(), part()
+
+def plain():
+    return nn.Linear(2, 2), part(), part(), part()
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "said"), [("own", "a loss of its own"), ("plain", "one-hot rows")]
+)
+def test_classes_written_as_numbers_are_no_regression_unless_it_is_said(
+    function: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "job_user_e.py").write_text(_OWN_LOSS)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ConfigError, DataError), match=said):
+        settle(Job(f"job_user_e:{function}"), None)
+    _, problem = settle(Job(f"job_user_e:{function}", {"kind": "regression"}), None)
+    assert problem.task.kind == "regression"
+
+
 def test_a_function_of_the_users_takes_no_other_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

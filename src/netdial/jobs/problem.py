@@ -23,7 +23,9 @@ from netdial.jobs.presets import default_model
 from netdial.nets import build
 from netdial.runs.run import Run
 from netdial.task import Task, named, task_of
-from netdial.task.registry import dense_form
+from netdial.task.loss import Loss
+from netdial.task.own_loss import asked
+from netdial.task.registry import deduce, dense_form
 from netdial.task.rehearsal import in_order_of, rehearse, suited
 from netdial.train.config import TrainConfig
 
@@ -259,6 +261,21 @@ def check_trust(config: dict[str, Any], *, trust: bool) -> None:
 def example(task: Splits) -> Tensor:
     """Returns the first two training inputs as the network sees them."""
     return task.train.inputs(torch.arange(2))
+
+
+def check_meant(data: str, net: nn.Module, task: Splits) -> None:
+    """Refuses a network with a loss of its own, and classes written as numbers, where nobody said what the targets are.
+
+    Raises:
+        ConfigError: the network computes another loss than that of the task which its targets suggest.
+        DataError: targets are numbers that are 0 and 1 alone.
+    """
+    if isinstance(asked(net, task.train, None, None), Loss):
+        raise ConfigError(
+            f"data {data!r}: network {type(net).__name__} computes a loss of its own from labels, and commands train by that "
+            f"of {task.kind}; train it in Python, nd.fit, or say that this is meant: --kind {task.kind}"
+        )
+    deduce(task.train.y)
 
 
 def _from_function(

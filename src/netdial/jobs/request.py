@@ -27,7 +27,14 @@ from netdial.data import Splits
 from netdial.data.memory.weights import weighted
 from netdial.data.tables.options import table_name
 from netdial.jobs.presets import PRESETS
-from netdial.jobs.problem import LOAD_OPTIONS, Problem, by_index, is_function, load_problem
+from netdial.jobs.problem import (
+    LOAD_OPTIONS,
+    Problem,
+    by_index,
+    check_meant,
+    is_function,
+    load_problem,
+)
 from netdial.jobs.records.watch import Watch
 from netdial.jobs.ways import WAYS, Way, way_of
 from netdial.runs import FIRST_WAY
@@ -186,6 +193,8 @@ def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
         data_dir=job.data_dir or stored.get("data_dir"),
         seed=chosen.get("seed", 0),
     )
+    if old is None and is_function(job.data) and options.get("kind") is None:
+        check_meant(job.data, problem.net, problem.task)
     settings = job.way.config()
     config = make(settings, _fields(settings, {**PRESETS.get(job.data, {}), **chosen}))
     weights = by_index(config, problem.task).class_weight  # refuses names that no class has
