@@ -135,3 +135,16 @@ def test_the_best_of_several_loses_nothing_beside_the_others(make_run: MakeRun) 
     )
     assert tiles["lost"].note.startswith("it has the best validation log loss of 2 runs")
     assert "other, the next, is 1 behind" in tiles["lost"].note
+
+
+def test_accuracies_are_points_apart_and_seeds_change_no_split(make_run: MakeRun) -> None:
+    one, other = make_run("one", seed=1), make_run("other", seed=2)
+    lower = [r for r in other.records() if r.column == "valid/accuracy"]
+    other.replace([type(r)(**{**vars(r), "value": r.value - 0.025}) for r in lower])
+    for run in (one, other):  # as records that hold no other metric
+        run.replace([], lambda r: r.name in ("nll", "nll_error", "excess", "excess_error"))
+    told = compare_page([compared(one), compared(other)])
+    tiles = {tile.part: tile for tile in told["tiles"]}
+    assert "other, the next, is 2.5 points behind" in tiles["lost"].note
+    assert not any("split" in note for note in told["notes"])
+    assert any("Seeds differ" in note for note in told["notes"])

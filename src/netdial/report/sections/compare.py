@@ -243,7 +243,7 @@ def _notes(runs: Sequence[Compared], alike: str | None) -> list[str]:
     seeds = {one.config.get("seed") for one in runs}
     if alike is not None and len(seeds) > 1:
         notes.append(
-            "Seeds differ, and with them the split of the data: part of a difference is chance."
+            "Seeds differ, and with them starts and batches: part of a difference is chance."
         )
     return notes
 

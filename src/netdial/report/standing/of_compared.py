@@ -20,7 +20,7 @@ from netdial.report.standing.told import (
     worth_words,
 )
 from netdial.report.template import Tile
-from netdial.report.text import at_lam, count, number, percent
+from netdial.report.text import at_lam, count, number
 from netdial.runs.curves import Headline, MemberRow, constants, headline, is_worse, members
 from netdial.runs.run import Run
 from netdial.runs.schemas.details import read_details
@@ -132,7 +132,8 @@ def _lost(known: Sequence[tuple[float, Compared, MemberRow]], metric: str) -> Fa
     note = f"it has the best validation {measure(metric)} of {len(known)} runs"
     if len(known) > 1:
         (best, _, _), (value, second, _) = known[:2]
-        gap = percent(value - best) if metric.endswith("/accuracy") else number(value - best, 2)
+        behind = number(value - best, 2)
+        gap = f"{100 * (value - best):.1f} points" if metric.endswith("/accuracy") else behind
         note += f"; {second.name}, the next, is {gap} behind"
     return Fact("nothing beside the others", note)
 
