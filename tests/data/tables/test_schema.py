@@ -501,3 +501,22 @@ def test_dates_that_are_not_read_as_such_are_told_of(form: str, words: str, diff
     said = " ".join([*source["notes"], *source["left_out"].values()])
     assert words in said
     assert bool(words) == ("looks like" in said)
+
+
+@pytest.mark.parametrize("cell", [[1.0], {"a": 1}])
+@pytest.mark.parametrize("column", ["size", "town", "when"])
+def test_nested_cells_of_new_rows_are_refused(splits: Any, column: str, cell: Any) -> None:
+    frame = table().head(2).astype(object)
+    frame.at[0, column] = cell
+    with pytest.raises(DataError, match=f"column '{column}' holds nested values"):
+        splits.schema.encode_rows(frame)
+
+
+def test_numbers_far_from_those_of_training_are_told_of(splits: Any) -> None:
+    """Grams for kilograms are a number like any other; only its distance tells."""
+    frame = table().head(3)
+    assert splits.schema.encode_rows(frame).remarks == ()
+    frame.loc[1, "size"] *= 1000
+    found = splits.schema.encode_rows(frame).remarks
+    assert len(found) == 1
+    assert "in 1 row(s) is over 100 standard deviations from the mean of training" in found[0]

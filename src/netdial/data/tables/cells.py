@@ -159,13 +159,15 @@ def _float(value: Any) -> float:
 def texts_of(column: pd.Series[Any], na: Sequence[str] = ()) -> Array:
     """Returns a column as texts without surrounding blanks [N], None where a cell is empty or one of ``na``."""
     pandas = require("pandas", "reading a table")
-    codes, unique = pandas.factorize(column)
+    try:
+        codes, unique = pandas.factorize(column)
+    except TypeError:
+        raise DataError(f"column {column.name!r} holds nested values or bytes") from None
     texts = np.empty(len(unique) + 1, dtype=object)  # the last one, index -1, is for missing cells
     for position, value in enumerate(unique):
         text = text_of(value)
         texts[position] = None if not text or text in na else text
-    found: Array = texts[codes]
-    return found
+    return np.asarray(texts[codes])
 
 
 def _from_texts(
@@ -287,10 +289,8 @@ def numbers_of(
         stands = _numbers_among(column, texts)
         texts[~np.isnan(stands)] = None
         if by_comma and (word := next(filter(THOUSAND.fullmatch, filter(None, texts)), "")):
-            raise DataError(
-                f"column {name!r}: {word!r} may be {word.replace('.', '')} or {word.replace('.', ',')}, which training wrote "
-                "with a comma; write which of the two it is"
-            )
+            ways = f"{word.replace('.', '')} or {word.replace('.', ',')}; write which it is"
+            raise DataError(f"column {name!r}: {word!r} may be {ways}")
         values = _each(
             texts, name, partial(numbers, styles=styles, hundredths=hundredths), "a number"
         )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from netdial.data.tables.options import TableOptions
     from netdial.data.tables.read import Table
 
+_FAR = 100  # standard deviations, which only one in 10,000 training rows can be away from the mean
 DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
 
@@ -162,9 +163,16 @@ class Number(FrozenModel):
         """Returns inputs [B, 1 or 2] of numbers [B], and a remark if something was not seen in training."""
         gone = np.isnan(values)
         scaled = (np.where(gone, self.fill, values) - self.mean) / self.std
+        far, remark = np.abs(scaled) > _FAR, ""
+        if far.any():
+            remark = (
+                f"column {self.column!r}: {values[far][0]:g} in {int(far.sum())} row(s) is over {_FAR} standard deviations "
+                f"from the mean of training, {self.mean:.4g}"
+            )
         if self.missing:
-            return np.stack([scaled, gone], axis=1), ""
-        return scaled[:, None], _never_missing(self.column, gone, f"{self.fill:g}")
+            return np.stack([scaled, gone], axis=1), remark
+        never = _never_missing(self.column, gone, f"{self.fill:g}")
+        return scaled[:, None], "; ".join(filter(None, [remark, never]))
 
 
 class Category(FrozenModel):
