@@ -6,8 +6,9 @@ import pytest
 
 from netdial.core.records import Record
 from netdial.report.sections.search import notes
+from netdial.report.standing.of_search import search_standing
 from netdial.runs.run import Run
-from netdial.runs.searched import Searched, searched
+from netdial.runs.searched import Searched, TrialRow, searched
 
 
 def found(losses: list[float], difference: float, error: float) -> Searched:
@@ -52,3 +53,22 @@ def test_a_search_without_a_choice_says_so(
 def test_one_random_structure_is_no_proof() -> None:
     assert not found([0.5], 0.0, 0.0).leaves_no_choice
     assert not found([0.5, 0.5], -0.1, 0.01).verdict.startswith("No better")
+
+
+@pytest.mark.parametrize(
+    ("own", "lost"),
+    [(1.30, "+0.3"), (1.00, "nothing"), (None, "–")],
+    ids=["worse", "best", "unknown"],
+)
+def test_what_a_search_by_trials_lost_is_in_the_loss_of_its_trials(
+    own: float | None, lost: str
+) -> None:
+    """Of a regression ``valid/nll`` is under the noise of its errors, and that of trials under a variance of 1."""
+    search = Searched(
+        chosen={"x": "relu"},
+        scores={"valid/rmse": 20.0, "valid/nll": 0.4, "valid/rmse_error": 2.0},
+        own_loss=own,
+    )
+    search.trials = [TrialRow(i, "search", {"loss": 1.0 + i}) for i in range(3)]
+    told = search_standing(search, {"kind": "regression", "proper": "rmse"}, {}, "run")
+    assert told is not None and told.lost.value == lost

@@ -10,6 +10,8 @@ from netdial.core.best import beside_random, guard_remarks
 from netdial.core.records import Record
 from netdial.runs.curves import CONSTANT
 
+OUTCOME = "outcome"
+"""Method of the record of what training gave the network that was found."""
 DRAWINGS = "structure"
 """Folder of a run that holds drawings of the structure: ``epoch-00001.svg`` …, ``found.svg``."""
 
@@ -50,6 +52,7 @@ class Searched:
         loss: part of the data -> (step, loss) along a search by gradient.
         gamma: edge -> operation -> (step, probability) along a search by gradient.
         front: of a search along λ at each λ: ``lam``, and of the structure ``params``, ``macs`` and ``loss`` (validation).
+        own_loss: of the network on validation data, as losses of trials are: of a regression under a noise of variance 1.
     """
 
     chosen: dict[str, str] = field(default_factory=dict)
@@ -65,6 +68,7 @@ class Searched:
     loss: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     gamma: dict[str, dict[str, list[tuple[int, float]]]] = field(default_factory=dict)
     front: list[dict[str, float]] = field(default_factory=list)
+    own_loss: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -99,7 +103,10 @@ class Searched:
     def leaves_no_choice(self) -> bool:
         """Whether all random structures, and what was found, came to one size and one loss, to the last digit."""
         rows = [trial.values for trial in self.trials if trial.role == "baseline"]
-        found = (self.cost.get("params"), self.gap.get("retrained", rows and rows[0].get("loss")))
+        found = (
+            self.cost.get("params"),
+            self.own_loss if self.own_loss is not None else self.gap.get("retrained"),
+        )
         return len(rows) > 1 and {(row.get("params"), row.get("loss")) for row in rows} == {found}
 
 
@@ -117,6 +124,8 @@ def searched(records: Iterable[Record]) -> Searched:
             found.constant[row.column] = row.value
         elif row.method == "cost":
             found.cost[row.name] = row.value
+        elif row.method == OUTCOME:
+            found.own_loss = row.value
         elif row.method == "gap":
             found.gap[row.name] = row.value
         elif row.method == "guards" and row.name == "curvature":

@@ -21,7 +21,7 @@ from netdial.jobs.records.shrinking import record
 from netdial.jobs.ways import Work
 from netdial.runs.curves import CONSTANT
 from netdial.runs.folder import TRIALS
-from netdial.runs.searched import DRAWINGS
+from netdial.runs.searched import DRAWINGS, OUTCOME
 from netdial.structure.graph.drawing import to_svg
 from netdial.structure.graph.space import Gamma, SearchSpace
 from netdial.structure.search.config import SpaceSearchConfig
@@ -151,6 +151,9 @@ def record_outcome(work: Work, outcome: SearchOutcome) -> None:
         for key, names in outcome.genotype.chosen
     ]
     record(run, step, chosen, method="structure")
+    if math.isfinite(outcome.tried.loss):
+        own = [Measurement("loss", outcome.tried.loss, "nats/example", {"part": "valid"})]
+        record(run, step, own, method=OUTCOME)
     if outcome.gap is not None:
         gap = [
             Measurement(n, v, "nats/example")

@@ -45,7 +45,7 @@ def search_standing(
     return Standing(
         chosen=Fact(chosen, worth_words(found.scores, metric)),
         cost=cost,
-        lost=_lost(found),
+        lost=_lost(found, metric),
         sure=sure_told(found.scores, metric, config.get("n_valid")),
         constant=constant_told(found.constant, metric, found.scores),
         rival=_rival(found, metric, beside, run),
@@ -71,16 +71,21 @@ def _rival(found: Searched, metric: str, beside: Mapping[str, Worth], run: str) 
     return Fact(gap_words(base["difference"], error), words)
 
 
-def _lost(found: Searched) -> Fact:
+def _lost(found: Searched, metric: str) -> Fact:
     """Returns what the network loses against the mixture that was searched in, or against the best structure that was tried."""
     if {"mixture", "retrained"} <= set(found.gap):
         gap = found.gap["retrained"] - found.gap["mixture"]
         note = "nats on validation data, against the mixture of all operations that was searched in"
         return lost_told(gap, found.gap["mixture"], note)
     losses = [t.values["loss"] for t in found.trials if t.role != "baseline" and "loss" in t.values]
-    if not losses or "valid/nll" not in found.scores:
+    own = found.own_loss
+    if (
+        own is None and metric == "valid/nll"
+    ):  # the loss of trials is another one where errors tell the noise
+        own = found.scores.get(metric)
+    if not losses or own is None:
         return Fact(UNKNOWN, "nothing larger was measured beside it")
-    gap = found.scores["valid/nll"] - min(losses)
+    gap = own - min(losses)
     count_ = len(losses)
     if gap <= 0:
         return Fact("nothing", f"it is the best of the {count_} structures that were trained")
