@@ -352,3 +352,18 @@ def test_a_number_that_squeezes_all_others_is_told_of(far: float, rows: int) -> 
     assert not any(
         "far from" in note for note in load_data(frame, target="y", **options).source["notes"]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("store_id", True), ("zip", True), ("Zip Code", True), ("customerId", True), ("rooms", False)],
+)
+def test_whole_numbers_that_are_named_as_codes_are_told_of(name: str, told: bool) -> None:
+    """Numbers of shops or places are no quantities, and nothing but the name says so."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({name: rng.choice([10115, 20095, 80331], 90), "x": rng.normal(size=90)})
+    frame["y"] = rng.choice(["no", "yes"], 90)
+    notes = load_data(frame, target="y").source["notes"]
+    assert any("if they are codes, --categorical" in note for note in notes) == told
+    again = load_data(frame, target="y", categorical=name).source["notes"]
+    assert not any("codes" in note for note in again)

@@ -29,6 +29,10 @@ _PLAIN_ID = re.compile(
     r"(.*[_ .-])?(id|uuid|guid)|index|row([_ .-]?(names?|num(ber)?|no|nr|id))?", re.I
 )
 _CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
+_CODE = re.compile(
+    r"(.*[_ .-])?(zip|plz|postal|(zip|post|postal|area|country|product)?[_ .-]?code)([_ .-].*)?",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ def learn_columns(
     remarks = [f"{name}: {cells[name].remark}" for name in used if cells[name].remark]
     remarks += [text for name in used if (text := _gives_away(name, cells[name], goal, rows))]
     remarks += [text for name in used if (text := _far_value(name, cells[name], train))]
+    remarks += [text for name in used if (text := _named_as_codes(name, cells[name], train))]
     if goal.labels is None:
         named = zip(goal.names, goal.cells, strict=True)
         remarks += [text for name, column in named if (text := _far_value(name, column, train))]
@@ -171,6 +176,21 @@ def _is_id_name(name: str) -> bool:
     [True, True, True, False, False]
     """
     return bool(_PLAIN_ID.fullmatch(name) or _CAMEL_ID.fullmatch(name))
+
+
+def _named_as_codes(name: str, column: Cells, train: Array) -> str:
+    """Returns a remark on whole numbers under a name that codes have, such as store_id and zip, which are no quantities."""
+    named = _is_id_name(name) or _CODE.fullmatch(name)
+    if column.kind != "number" or not named or "--categorical" in column.remark:
+        return ""
+    known = column.values[train][~column.missing[train]]
+    different = len(np.unique(known))
+    if not _whole(known) or not 2 < different <= max(MAX_TEXTS, len(known) // 2):
+        return ""
+    how = f"--categorical {shlex.quote(as_list([name]))} reads them as texts"
+    return (
+        f"{name}: {different} different whole numbers, read as quantities; if they are codes, {how}"
+    )
 
 
 def _whole(values: Array) -> bool:
