@@ -329,6 +329,7 @@ def test_everything_from_the_run_is_escaped(shrunk_run: MakeRun) -> None:
 
 def test_about_and_tiles_leave_out_what_is_not_known() -> None:
     assert about({}) == "One run trained one network while it shrank."
+    assert about({}, done=False) == "One run began to train one network while it shrank."
     assert about({"lam": 0.01}).endswith("under a penalty of λ\u00a0=\u00a00.01 on its channels.")
     nothing = shrinkage([])
     assert shrunk_standing(nothing, {}, {}, "r") is None

@@ -60,6 +60,7 @@ def test_numbers_are_right_to_three_digits(value: float) -> None:
 def test_a_sentence_leaves_out_what_is_not_known() -> None:
     assert sentence({"epochs": 1}).endswith("networks in 1 epoch.")
     assert sentence({}) == "One run trained a family of networks."
+    assert sentence({"epochs": 9}, done=False).startswith("One run began to train a family")
     full = sentence(
         {
             "model": "linear",

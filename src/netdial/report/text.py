@@ -88,9 +88,18 @@ def size_words(size: float) -> str:
     return f"{count(size)} bytes"
 
 
-def sentence(config: dict[str, Any]) -> str:
+def training_words(*, done: bool) -> str:
+    """Returns what a run did: one that was stopped has not trained for the epochs of its configuration.
+
+    >>> training_words(done=False)
+    'One run began to train'
+    """
+    return "One run trained" if done else "One run began to train"
+
+
+def sentence(config: dict[str, Any], *, done: bool = True) -> str:
     """Returns what was trained on what, in one sentence; what the configuration does not say is left out."""
-    parts = ["One run trained"]
+    parts = [training_words(done=done)]
     parts.append(
         f"a family of {config['model']} networks" if "model" in config else "a family of networks"
     )

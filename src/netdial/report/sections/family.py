@@ -75,7 +75,7 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     return {
         "dial": dial_of(rows, records, answer, constant, run.config, details),
         "details": plain,
-        "sentence": sentence(run.config),
+        "sentence": sentence(run.config, done=run.is_done),
         "lead": _lead(answer, run.config),
         "small": _SMALL + _taken(answer) if answer else "",
         "smaller": [

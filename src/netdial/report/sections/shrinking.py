@@ -35,6 +35,7 @@ from netdial.report.text import (
     in_units,
     number,
     percent,
+    training_words,
     units_sentence,
 )
 from netdial.runs.curves import metrics_of, rivals
@@ -90,7 +91,7 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         stands = unfinished_standing(run, records, *reversed(sizes))
     compression = compression_section(records, run.config)
     return {
-        "sentence": about(run.config),
+        "sentence": about(run.config, done=run.is_done),
         "lead": lead(found, run.config),
         "tiles": stands.tiles(),
         "notes": notes(run, found, log),
@@ -117,9 +118,10 @@ def shrinking_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def about(config: dict[str, Any]) -> str:
+def about(config: dict[str, Any], *, done: bool = True) -> str:
     """Returns what was trained on what, in one sentence; what the configuration does not say is left out."""
-    parts = [f"One run trained one {config.get('model', '')} network".replace("  ", " ")]
+    which = f"one {config.get('model', '')} network".replace("  ", " ")
+    parts = [f"{training_words(done=done)} {which}"]
     if "data" in config:
         parts.append(f"on {config['data']}{_sizes(config)}")
     if "epochs" in config:
