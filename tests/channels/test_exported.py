@@ -405,10 +405,6 @@ def counted(self: Any, x: Tensor) -> Tensor:
     return torch.stack([x[i] for i in range(x.size(0))])
 
 
-def many(self: Any, x: Tensor) -> Tensor:
-    return x if x.size(0) < 9 else -x
-
-
 def rounded(self: Any, x: Tensor) -> Tensor:
     *_, width = x.shape
     if int(0.5 * x.abs().sum() * width) > 3:  # a number that is no whole one on the way
@@ -430,7 +426,6 @@ def in_less_exact_numbers(self: Any, x: Tensor) -> Tensor:
             r"the code goes by numbers that its layers make, that are drawn or that are measured \(test_exported.py:\d+\)",
         ),
         (counted, "the code asks for the size of the batch as a number"),
-        (many, "the code asks for the size of the batch, and its answer holds for 2 to 8 inputs"),
         (in_less_exact_numbers, "a part of it runs under autocast or the like"),
     ],
 )
@@ -449,6 +444,37 @@ def test_what_neither_can_trace_is_refused_in_one_message(
     assert "len" not in globals()
     assert [module.training for module in net.modules()] == training
     assert net.one(X).shape == (3, 6), "layers are themselves again"
+
+
+def many(self: Any, x: Tensor) -> Tensor:
+    return x if x.size(0) < 9 else -x
+
+
+def more(self: Any, x: Tensor) -> Tensor:
+    x = x.contiguous() if x.size(0) >= 9 else x
+    return x if x.size(0) < 40 else -x
+
+
+def alike(self: Any, x: Tensor) -> Tensor:
+    x = x.contiguous() if x.size(0) >= 9 else x
+    return x * 1 if x.size(0) * x.size(1) > 2**20 else x
+
+
+@pytest.mark.parametrize(("between", "size"), [(many, 9), (more, 40)])
+def test_another_way_for_many_inputs_is_refused_where_it_computes_something_else(
+    between: Callable[[Any, Tensor], Tensor], size: int
+) -> None:
+    with pytest.raises(TraceError, match=f"does other operations on {size} inputs than on 3"):
+        Graph.of(Net(between), X)
+
+
+def test_another_way_for_many_inputs_that_computes_the_same_is_no_matter() -> None:
+    net = Net(alike)
+    graph = Graph.of(net, X)
+    assert is_exported(graph.traced)
+    for size in (1, 8, 9, 70):
+        x = numbers(size, 4)
+        assert same_outputs(evaluated(net, x), evaluated(graph.traced, x))
 
 
 @pytest.mark.parametrize("weights", [1, 2, 3])

@@ -25,6 +25,7 @@ from torch.export.graph_signature import InputKind, InputSpec, OutputKind
 from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
 from netdial.channels.nodes import WITHOUT_GRADIENTS, line_of, place
+from netdial.channels.trace.answers.batches import note_sizes
 from netdial.channels.trace.answers.draws import DRAWS, drawn
 from netdial.channels.trace.answers.example import (
     ASKS_NUMBERS,
@@ -120,7 +121,9 @@ def export(
     settle_checks(program, asked, [call.layer for call in calls])
     for name in sorted(inside.counted):
         raise StateChanged.read(net, name)
-    return _Raising(net, program, calls).run(weights)
+    graph, constants = _Raising(net, program, calls).run(weights)
+    note_sizes(program, graph)
+    return graph, constants
 
 
 def export_modes(net: nn.Module, example: Tensor, asked: set[Place]) -> tuple[Taken, Taken]:

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from netdial.channels.layers.packed import put_packed
 from netdial.channels.nodes import place
+from netdial.channels.trace.answers.batches import other_sizes
 from netdial.channels.trace.answers.chance import by_chance, standing_still, tell_still
 from netdial.channels.trace.answers.draws import DRAWS, drawn, stopped_at_draws
 from netdial.channels.trace.answers.questions import Place, guards_told
@@ -270,6 +271,11 @@ def _by_export(
     try:
         with modes_kept(net, lowered):
             taken = export_modes(lowered, example, asked)
+            sizes = other_sizes(
+                lambda batch: [graph for graph, _ in export_modes(lowered, batch, set())],
+                example,
+                [graph for graph, _ in taken],
+            )
     except StateChanged:
         raise
     except Exception as other:
@@ -282,12 +288,12 @@ def _by_export(
     check_same(net, traced, example)
     check_training(lowered, traced, (example,))
     try:
-        check_batches(net, traced, example)
+        check_batches(net, traced, example, sizes)
     except TraceError:
         if not rows_kept(traced, execute(traced, example)):
             raise
         check_same(net, traced, example)
-        check_batches(net, traced, example)
+        check_batches(net, traced, example, sizes)
     traced.meta[_EXPORTED] = True
     tell_ways(traced, type(net).__name__, asked)
     return traced

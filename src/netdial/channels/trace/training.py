@@ -106,9 +106,18 @@ def twice(net: nn.Module, example: Tensor) -> list[Tensor]:
         return [part.clone() for _ in range(2) for part in tensors(net(example.clone()))]
 
 
-def check_batches(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
-    """Refuses a graph that holds for some sizes of the batch only, as when code asks whether there is one input."""
-    for size in (1, len(example) + 1):
+def check_batches(
+    net: nn.Module, traced: fx.GraphModule, example: Tensor, sizes: Sequence[int] = ()
+) -> None:
+    """Refuses a graph that holds for some sizes of the batch only, as when code asks whether there is one input.
+
+    Args:
+        net: the network.
+        traced: its graph.
+        example: inputs.
+        sizes: where the code takes another way.
+    """
+    for size in (1, len(example) + 1, *sizes):
         batch = repeated(example, size)
         try:
             evaluated(net, batch)

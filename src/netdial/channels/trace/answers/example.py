@@ -23,7 +23,6 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx.experimental import symbolic_shapes
 from torch.fx.experimental.symbolic_shapes import ShapeEnv, free_unbacked_symbols
-from torch.utils._sympy.symbol import SymT, symbol_is_type
 
 from netdial.channels.nodes import user_line
 from netdial.channels.trace.answers.questions import Place
@@ -100,19 +99,13 @@ def settle_checks(
 ) -> None:
     """Refuses a graph whose checks later inputs or weights would fail in any case, and removes those that nobody asked for.
 
-    The graph of one size of the batch is such a one, and that of code which goes by numbers that change.
+    The graph of code that goes by numbers which change is such a one.
 
     Args:
         program: what was exported.
         asked: files and lines where it takes one way of several.
         layers: those that its operations stand for, by number.
     """
-    for symbol, sizes in program.range_constraints.items():
-        is_batch = symbol_is_type(symbol, SymT.SIZE)
-        if is_batch and (sizes.lower > 2 or sizes.upper < 2**31):
-            raise TraceError(
-                f"the code asks for the size of the batch, and its answer holds for {sizes.lower} to {sizes.upper} inputs"
-            )
     graph, specs = program.graph, program.graph_signature.input_specs
     for node in [node for node in graph.nodes if _is_implied(node)]:
         graph.erase_node(node)
