@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from torch import nn
 
 from netdial.core.errors import ShapeError
 from netdial.data import Dataset
 from netdial.data.scale import TargetScale
-from netdial.measure.noise import Intervals
+from netdial.family import Family, FamilyConfig
+from netdial.measure.noise import Intervals, calibrate, intervals
+from netdial.task import Regression
 
 FOUND = Intervals(
     torch.tensor([[90.0], [100.0]]), torch.tensor([[110.0], [120.0]]), torch.zeros(2, 1), 0.9
@@ -31,3 +36,17 @@ def test_rows_know_the_units_of_their_targets() -> None:
 def test_another_number_of_targets_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"\[3, 1\] for intervals \[2, 1\]"):
         FOUND.covered(torch.zeros(3))
+
+
+def test_held_out_rows_are_covered_as_often_as_ranks_of_their_errors_say() -> None:
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(35, 3, generator=source)
+    scale = TargetScale(names=("y",), mean=(200.0,), std=(54.0,))
+    rows = Dataset(x, x[:, :1] + 0.3 * torch.randn(35, 1, generator=source), target=scale)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    family = Family(net, FamilyConfig(objective="l2", lo=0.1, hi=1.0))
+    family.learns(Regression(scale=scale), len(rows))
+    calibrate(family, rows)
+    for level in (0.5, 0.8, 0.9, 0.95):
+        share = float(intervals(family, rows, 0.1, level=level).covered(rows).double().mean())
+        assert share == pytest.approx(math.ceil(36 * level - 1e-9) / 35)

@@ -29,6 +29,7 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data
 from netdial.family.family import Family
 from netdial.measure.forward import FamilyForward, Forward, outputs, predictive
+from netdial.measure.portrait import ROUNDED
 from netdial.task import DenseRegression, NoiseCurve, Regression, Task
 from netdial.task.noise import UNKNOWN, Rows, half_width, held_out_reach, log_density
 from netdial.task.rehearsal import admit
@@ -58,7 +59,7 @@ class Intervals:
     level: float
 
     def covered(self, targets: Tensor | Dataset) -> Tensor:
-        """Returns which targets ``[B, T]`` lie inside.
+        """Returns which targets ``[B, T]`` lie inside; half-widths are held-out errors, and a row with that error does.
 
         Args:
             targets: in the units of the intervals; or the rows themselves, ``splits.test``, which know their units.
@@ -76,7 +77,8 @@ class Intervals:
             raise ShapeError(
                 f"covered: targets {list(y.shape)} for intervals {list(self.lower.shape)}; give one for each interval"
             )
-        return (y >= self.lower) & (y <= self.upper)
+        middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
+        return (y - middle).abs() <= half * (1 + ROUNDED)
 
 
 @checked

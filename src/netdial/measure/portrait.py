@@ -17,7 +17,7 @@ from torch import Tensor
 MANY_CLASSES = 30
 """Classes beyond which there is no confusion matrix."""
 CALIBRATION_BINS = 10
-_ROUNDED = 1e-5
+ROUNDED = 1e-5
 """Share of a width by which an error that lies on its end may be off."""
 
 
@@ -109,7 +109,7 @@ def coverage(error: Tensor, half: Sequence[tuple[float, float]]) -> dict[str, fl
     Widths are held-out errors: the error itself lies inside, however its last digits are rounded.
     """
     return {
-        f"{level:g}": float((error.abs() <= width * (1 + _ROUNDED)).double().mean())
+        f"{level:g}": float((error.abs() <= width * (1 + ROUNDED)).double().mean())
         for level, width in half
     }
 
