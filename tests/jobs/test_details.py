@@ -25,9 +25,7 @@ from netdial.measure.cost import cost
 from netdial.models.predict import predicted_columns
 from netdial.models.use import use_of
 from netdial.nets import build
-from netdial.report.sections.dial import candidates
 from netdial.runs.schemas.details import Bins, Details, read_details, write_details
-from netdial.runs.surfaces import PrunedSurface
 
 
 def test_figures_by_class_are_those_of_scikit_learn() -> None:
@@ -171,14 +169,9 @@ def test_costs_are_those_that_slimmed_networks_are_counted_by() -> None:
     assert [details.total(name) for name in ("params", "macs", "bytes")] == [
         due.params, due.macs, due.bytes,
     ]  # fmt: skip
-    cells = {(1.0, 0.4): {"params": 20.0, "valid/nll": 0.5}}
-    surface = PrunedSurface("density", "valid/nll", "valid/nll", (1.0,), (0.4,), cells)
-    (found,) = candidates([], [], surface, {"n_params": due.params}, details, "valid/nll")
-    assert found.bytes is not None
-    stored = (
-        4 * 20 + math.ceil(due.params / 8) + 4 * (3 + 3) + 8
-    )  # with the statistics, and their count
-    assert found.bytes == pytest.approx(stored, abs=1)
+    assert due.macs - sum(layer.macs for layer in details.layers) == 2 * 4 * 4 * 3
+    found = nd.surface(family, data.valid, lams=[1.0], shares=[0.0])
+    assert found.bytes.tolist() == [[due.bytes]]  # with the statistics, and their count
 
 
 def test_a_regression_is_in_the_units_of_its_target() -> None:
