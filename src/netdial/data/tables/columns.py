@@ -236,8 +236,8 @@ def _far_value(name: str, column: Cells, train: Array) -> str:
     for end in (known.min(initial=np.inf), known.max(initial=-np.inf)):
         rest = known[known != end]
         with np.errstate(all="ignore"):  # numbers too large to be squared are refused elsewhere
-            squeezed = len(rest) > 1 and 0 < rest.std() < _SQUEEZED * known.std()
-        if squeezed:
+            squeezed = len(rest) > 1 and rest.std() < _SQUEEZED * known.std()
+        if squeezed and rest.min() < rest.max():
             return (
                 f"{name}: {text_of(end)} in {len(known) - len(rest)} training row(s) is far from all others, which lie between "
                 f"{rest.min():g} and {rest.max():g} and are nearly alike beside it; if it means a missing value, "
