@@ -324,6 +324,34 @@ def test_any_network_is_saved_as_a_program(tmp_path: Path) -> None:
         torch.testing.assert_close(found, net.eval()(x))
 
 
+class Dropped(nn.Module):
+    """Leaves examples out of a branch in training, by numbers that are drawn in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        if self.training:
+            h = h * (torch.zeros(len(x), 1).uniform_(0, 1) < 0.8)
+        return self.b(h)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["m.pt2", "m.onnx"])
+def test_programs_leave_out_what_only_training_computes(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    small = nd.slim(Dropped(), share=0.5, example=torch.randn(2, 3))
+    code = small.net.code
+    nd.save(small, tmp_path / name)  # compared with the network
+    assert "uniform" in code
+    assert small.net.code == code
+    if name == "m.pt2":
+        program = torch.export.load(tmp_path / name)
+        assert not [node for node in program.graph.nodes if "uniform" in str(node.target)]
+
+
 def test_what_cannot_be_saved_is_refused(tmp_path: Path) -> None:
     pruned = nd.slim(mlp(), share=0.5, example=torch.randn(2, 3))
     with pytest.raises(ConfigError, match="Sequential is not saved"):

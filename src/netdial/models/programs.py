@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from netdial.channels.layers.mode import evaluation_alone
 from netdial.channels.trace.ready import DataDetached, quiet
 from netdial.core.errors import ConfigError, ShapeError, TraceError, first_line, missing_extra
 from netdial.core.inputs import (
@@ -263,12 +264,13 @@ def _compare(net: nn.Module, run: Run, x: tuple[Tensor, ...]) -> float:
 
 @contextlib.contextmanager
 def _tracing(job: ExportJob, format: str) -> Iterator[None]:
-    """Silences an exporter, and turns whatever it raises into one clear line."""
+    """Silences an exporter, leaves what only training computes out, and turns whatever is raised into one clear line."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
         with (
-            warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet(), DataDetached()
+            warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet(), DataDetached(),
+            evaluation_alone(job.net),
         ):  # fmt: skip
             warnings.simplefilter("ignore")
             yield
