@@ -172,6 +172,18 @@ def test_thousands_beside_small_numbers_are_no_guess(
     assert found.min().item() == pytest.approx(least, rel=1e-3)
 
 
+def test_fractions_below_one_are_no_thousands_and_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most numbers of three places are no thousands: a second reading of them would take twice as long."""
+    read, often = pd.read_csv, []
+    monkeypatch.setattr(pd, "read_csv", lambda *a, **k: often.append(1) or read(*a, **k))
+    rows = "".join(f"{k};{k / 8:.3f};no\n" for k in range(9))
+    (tmp_path / "t.csv").write_text("n;a;y\n" + rows)
+    frame = read_table(tmp_path / "t.csv", TableOptions()).frame
+    assert frame["a"].tolist() == [k / 8 for k in range(9)] and len(often) == 1
+
+
 def test_only_empty_cells_and_the_own_list_are_missing(tmp_path: Path) -> None:
     words = ["NA", "None", "null", "nan", "", "N/A", "-"]
     (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{word},x\n" for word in words))

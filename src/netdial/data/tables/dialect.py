@@ -43,7 +43,6 @@ _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _COMMA_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _POINT_NUMBER = re.compile(r"[+-]?\d+\.\d+")
 
-
 _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _TIME = r"([T ,]+\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\.?)?)?"
 _OTHER_DATE = re.compile(
@@ -245,7 +244,8 @@ def _decimal(rows: Sequence[Sequence[str]], sep: str, usual: str) -> str:
     """Returns the mark that more fields can only have as a decimal mark; the usual one if none has one."""
     if sep == "," and not any("," in field for row in rows for field in row):
         return "."
-    fields = [bare(field.strip()) for row in rows for field in row]
+    fields = [field.strip() for row in rows for field in row]
+    fields = [f if f[:1].isdigit() and f[-1:].isdigit() else bare(f) for f in fields]
     commas = [f for f in fields if _COMMA_NUMBER.fullmatch(f) and not _COMMA_GROUPS.fullmatch(f)]
     points = [f for f in fields if _POINT_NUMBER.fullmatch(f) and not THOUSAND.fullmatch(f)]
     if sep == ",":  # where points need no quotes
@@ -291,11 +291,12 @@ def kept_texts(
 
 
 def _may_be_thousands(column: pd.Series[Any]) -> bool:
-    """Returns whether numbers may have points between thousands: they have three places or none, and are below 1000."""
-    known = column.dropna().abs() if column.dtype.kind == "f" else column.iloc[:0]
-    return len(known) > 0 and bool(
-        (known < 1000).all() and ((known * 1000).round(6) % 1 == 0).all()
-    )
+    """Returns whether numbers are below 1000, and fractions, of three places, above 1: those may be thousands."""
+    known = abs((column.dropna() if column.dtype.kind == "f" else column[:0]).to_numpy())
+    if len(known) == 0 or known.max() >= 1000:
+        return False
+    thousandths = (known * 1000).round(6)
+    return not (thousandths % 1).any() and bool((known[thousandths % 1000 != 0] > 1).all())
 
 
 def in_thousands(words: Iterable[object]) -> str:
