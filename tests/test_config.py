@@ -50,6 +50,7 @@ from netdial.train.config import FitConfig, make_config
         ),
         ({"lo": 1e-40}, "lo=1e-40: input should be greater than or equal to 1e-30"),
         ({"momentum": 1.0}, "momentum=1.0: input should be less than 1"),
+        ({"class_weight": ""}, "class_weight=''; allowed: balanced"),
         ({"class_weight": "0=1, 0 =24"}, "class_weight: 0 stands there twice; leave one out"),
         ({"posterior": "gate=point,gate=normal"}, "posterior: gate stands there twice"),
     ],

@@ -211,19 +211,22 @@ def listed(text: str) -> list[str]:
     (['a', 'b c', 'd, e'], [''])
     """
     try:
-        pieces = next(csv.reader([text], skipinitialspace=True), [text])
+        pieces = next(csv.reader([text], skipinitialspace=True))
     except csv.Error:
         pieces = text.split(",")
-    return [piece.strip() for piece in pieces]
+    return [piece.strip() for piece in pieces or [text]]
 
 
 def as_list(texts: Iterable[str]) -> str:
     """Returns texts as ``listed`` reads them.
 
-    >>> as_list(["a", "b c", "d, e"])
-    'a,b c,"d, e"'
+    >>> as_list(["a", "b c", "d, e"]), listed(as_list(['"f"', 'g, "h"']))
+    ('a,b c,"d, e"', ['"f"', 'g, "h"'])
     """
-    return ",".join(f'"{text}"' if "," in text else text for text in texts)
+    return ",".join(
+        '"' + text.replace('"', '""') + '"' if "," in text or text.startswith('"') else text
+        for text in texts
+    )
 
 
 def refuse(where: str, problems: Sequence[TableFault]) -> None:
