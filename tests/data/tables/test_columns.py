@@ -357,7 +357,10 @@ def test_a_number_that_squeezes_all_others_is_told_of(far: float, rows: int) -> 
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("store_id", True), ("zip", True), ("Zip Code", True), ("customerId", True), ("rooms", False)],
+    [
+        *((name, True) for name in ("store_id", "zip", "Zip Code", "code_postal", "customerId")),
+        *((name, False) for name in ("rooms", "lines_of_code", "zip_count", "code_length")),
+    ],
 )
 def test_whole_numbers_that_are_named_as_codes_are_told_of(name: str, told: bool) -> None:
     """Numbers of shops or places are no quantities, and nothing but the name says so."""

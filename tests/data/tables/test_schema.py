@@ -487,8 +487,12 @@ def test_codes_of_nineteen_digits_stay_apart_beside_a_gap(tmp_path: Path, name: 
         ("%d.%m.%y", "date in a form that is not read"),
         ("%Y-%m", "date in a form that is not read"),
         ("%H:%M:%S", "looks like a time"),
+        ("%B %d, %Y", "date in a form that is not read"),
         ("%d.%m.%Y %H:%M", ""),
         ("%Y-%m-%d", ""),
+        ("2016-%d", ""),  # a season, 2016-17, is no month
+        ("Marble %d", ""),
+        ("0.%m.%d", ""),
     ],
 )
 @pytest.mark.parametrize("different", [5, 60])

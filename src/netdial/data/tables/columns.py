@@ -30,7 +30,7 @@ _PLAIN_ID = re.compile(
 )
 _CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
 _CODE = re.compile(
-    r"(.*[_ .-])?(zip|plz|postal|(zip|post|postal|area|country|product)?[_ .-]?code)([_ .-].*)?",
+    r"(?!.*of[_ .-]code)(.*[_ .-])?(zip|plz|postal|(zip|post|postal|area|country|product)?[_ .-]?code)([_ .-](postal|\d+))?",
     re.I,
 )
 

@@ -42,12 +42,14 @@ _FRACTION = re.compile(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _COMMA_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _POINT_NUMBER = re.compile(r"[+-]?\d+\.\d+")
-
-_MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+_MONTH = (
+    r"(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)(r?uary?|ch|il|[iey]|ust|(o|em)ber)?\.?"
+)
+_DAY = r"(0?[1-9]|[12]\d|3[01])"
 _TIME = r"([T ,]+\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\.?)?)?"
 _OTHER_DATE = re.compile(
-    rf"(\d{{1,2}}[-/. ]+{_MONTH}[-/., ]+\d{{2,4}}|{_MONTH}[-/. ]*(\d{{1,2}}[-/., ]+)?\d{{2,4}}|\d{{4}}-\d{{2}}"
-    rf"|\d{{1,2}}([-/.])\d{{1,2}}\5(\d{{2}}|\d{{4}})){_TIME}",
+    rf"({_DAY}[-/. ]+{_MONTH}[-/., ]+\d{{2,4}}|{_MONTH}[-/. ]*({_DAY}[-/., ]+)?\d{{2,4}}"
+    rf"|\d{{4}}-(0[1-9]|1[012])|{_DAY}(?P<mark>[-/.]){_DAY}(?P=mark)(\d{{2}}|\d{{4}})){_TIME}",
     re.I,
 )
 _MOMENT = re.compile(r"(-?\d+ days?,? )?\+?\d{1,3}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\.?)?", re.I)
@@ -327,12 +329,10 @@ def moment_note(words: Sequence[str]) -> str:
     """Returns what to know of texts that all are dates in a form that is not read, or times; nothing if they are not.
 
     >>> moment_note(["13-Apr-2020", "2-Mar-2021"]), moment_note(["may", "june"])
-    ("'13-Apr-2020' looks like a date in a form that is not read; write dates as 2024-12-31", '')
+    ("'13-Apr-2020' looks like a date in a form that is not read; write it as 2024-12-31", '')
     """
     if len(words) > 1 and all(map(_OTHER_DATE.fullmatch, words)):
-        return (
-            f"{words[0]!r} looks like a date in a form that is not read; write dates as 2024-12-31"
-        )
+        return f"{words[0]!r} looks like a date in a form that is not read; write it as 2024-12-31"
     if len(words) > 1 and all(map(_MOMENT.fullmatch, words)):
         return f"{words[0]!r} looks like a time, which is read as a text; write times as numbers, such as hours"
     return ""
