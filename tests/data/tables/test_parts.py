@@ -250,7 +250,7 @@ def test_classes_that_a_part_lacks_are_told_of() -> None:
         {"t": range(100), "x": np.arange(100) % 7, "y": ["a"] * 55 + ["b"] * 20 + ["c"] * 25}
     )
     notes = load_data(frame, target="y", time_column="t").source["notes"]
-    assert "the train part has no row of class 'c': it is never learned" in notes
+    assert "the train part has no row of class 'c': training says nothing of it" in notes
     assert any(note.startswith("the valid part has no row of class 'a'") for note in notes)
-    assert any(note.startswith("the test part has no row of class 'a', 'b'") for note in notes)
+    assert any(note.startswith("the test part has no row of classes 'a', 'b'") for note in notes)
     assert not any("no row of class" in n for n in load_data(frame, target="y").source["notes"])

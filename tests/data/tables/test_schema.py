@@ -520,7 +520,8 @@ def test_numbers_far_from_those_of_training_are_told_of(splits: Any) -> None:
     """Grams for kilograms are a number like any other; only its distance tells."""
     frame = table().head(3)
     assert splits.schema.encode_rows(frame).remarks == ()
-    frame.loc[1, "size"] *= 1000
+    frame.loc[1:, "size"] *= [1000, 2000]
     found = splits.schema.encode_rows(frame).remarks
     assert len(found) == 1
-    assert "in 1 row(s) is over 100 standard deviations from the mean of training" in found[0]
+    far = f"numbers in 2 row(s), such as {frame.loc[1, 'size']:g}, are over 100 standard deviations"
+    assert far in found[0]

@@ -166,8 +166,8 @@ class Number(FrozenModel):
         far, remark = np.abs(scaled) > _FAR, ""
         if far.any():
             remark = (
-                f"column {self.column!r}: {values[far][0]:g} in {int(far.sum())} row(s) is over {_FAR} standard deviations "
-                f"from the mean of training, {self.mean:.4g}"
+                f"column {self.column!r}: numbers in {int(far.sum())} row(s), such as {values[far][0]:g}, are over {_FAR} "
+                f"standard deviations from the mean of training, {self.mean:.4g}"
             )
         if self.missing:
             return np.stack([scaled, gone], axis=1), remark

@@ -226,13 +226,10 @@ def absent_classes(parts: Mapping[str, Dataset], classes: Sequence[str]) -> list
         there = set(parts[part].y.tolist())
         gone = [name for index, name in enumerate(classes) if index not in there]
         if gone and there:
-            what = (
-                "it is never learned"
-                if part == "train"
-                else "what is measured there says nothing of it"
-            )
+            what, it = ("class", "it") if len(gone) == 1 else ("classes", "them")
+            how = "training" if part == "train" else "what is measured there"
             some = some_of(map(repr, gone))
-            said.append(f"the {part} part has no row of class {some}: {what}")
+            said.append(f"the {part} part has no row of {what} {some}: {how} says nothing of {it}")
     return said
 
 
