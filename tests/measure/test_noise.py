@@ -38,10 +38,17 @@ def test_another_number_of_targets_is_refused() -> None:
         FOUND.covered(torch.zeros(3))
 
 
-def test_held_out_rows_are_covered_as_often_as_ranks_of_their_errors_say() -> None:
+def test_an_interval_without_ends_covers_everything() -> None:
+    whole = torch.full((2, 1), math.inf)
+    assert Intervals(-whole, whole, torch.zeros(2, 1), 0.9).covered(torch.zeros(2, 1)).all()
+
+
+@pytest.mark.parametrize("mean", [200.0, 20_000.0, 2e6])
+def test_held_out_rows_are_covered_as_often_as_ranks_of_their_errors_say(mean: float) -> None:
+    """However far targets lie from 0, and however few digits of their errors are left there."""
     source = torch.Generator().manual_seed(0)
     x = torch.randn(35, 3, generator=source)
-    scale = TargetScale(names=("y",), mean=(200.0,), std=(54.0,))
+    scale = TargetScale(names=("y",), mean=(mean,), std=(54.0,))
     rows = Dataset(x, x[:, :1] + 0.3 * torch.randn(35, 1, generator=source), target=scale)
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
     family = Family(net, FamilyConfig(objective="l2", lo=0.1, hi=1.0))

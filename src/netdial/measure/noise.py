@@ -68,17 +68,17 @@ class Intervals:
             ShapeError: there are not as many as there are intervals.
         """
         if isinstance(targets, Dataset):
-            y = targets.y if targets.target is None else targets.target.restore(targets.y)
+            y = targets.y.to(self.lower)
+            y = y if targets.target is None else targets.target.restore(y)
         else:
-            y = torch.as_tensor(targets)
-        y = y.to(self.lower)
+            y = torch.as_tensor(targets).to(self.lower)
         y = y[:, None] if y.ndim == 1 else y
         if y.shape != self.lower.shape:
             raise ShapeError(
                 f"covered: targets {list(y.shape)} for intervals {list(self.lower.shape)}; give one for each interval"
             )
-        middle, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
-        return (y - middle).abs() <= half * (1 + ROUNDED)
+        slack = (self.upper - self.lower) / 2 * ROUNDED
+        return (y >= self.lower - slack) & (y <= self.upper + slack)
 
 
 @checked
