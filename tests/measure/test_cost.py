@@ -41,6 +41,20 @@ class Pools(nn.Module):
         return nn.functional.linear(mean, self.weight)
 
 
+class Casts(nn.Module):
+    """A layer in half precision, whose weight is copied for it, and a matrix of links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 4)
+        self.register_buffer("links", torch.eye(6).to_sparse())
+
+    def forward(self, x: Tensor) -> Tensor:
+        linked = torch.sparse.mm(self.links, x.T).T
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.layer(linked).float()
+
+
 class Meets(nn.Module):
     """A bilinear layer of the two halves of its input."""
 
@@ -122,6 +136,16 @@ def test_a_zero_of_a_weight_that_no_layer_applies_saves_what_it_multiplies(how: 
         net.weight[:, 1] = 0
     found = cost(net, torch.randn(2, 7, 4))
     assert (found.macs, found.effective_macs) == (68, 68 - 7 - 3)
+
+
+def test_zeros_of_a_copy_save_what_they_multiply_and_sparse_buffers_have_a_size() -> None:
+    net = Casts()
+    with torch.no_grad():
+        net.layer.weight.view(-1)[:5] = 0
+    found = cost(net, torch.randn(3, 6))
+    assert (found.macs, found.effective_macs) == (24, 19)
+    links = 6 * 4 + size_bytes({"at": net.links.coalesce().indices()})
+    assert found.bytes == size_bytes(net.layer.state_dict()) + links
 
 
 def test_a_zero_of_attention_saves_one_product_for_each_token() -> None:

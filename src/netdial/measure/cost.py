@@ -60,6 +60,7 @@ _ADDED = {
     **dict.fromkeys((_ATEN.convolution, _ATEN._convolution), 2),
 }
 """Place among the arguments of what is added to a product, and not multiplied."""
+_COPIES = (_ATEN._to_copy, _ATEN.clone)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, float]]:
 
 
 class _Uses(TorchDispatchMode):
-    """Notes how many multiply-accumulates read each parameter, whole or a part of it, as it is stored.
+    """Notes how many multiply-accumulates read each parameter, whole or a part of it, as it is stored or copied.
 
     Args:
         leaves: parameters by name.
@@ -163,9 +164,10 @@ class _Uses(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._leaves, self._flops = leaves, flops
         self._macs = dict.fromkeys(leaves, 0)
-        self._stored: dict[int, list[str]] = {}
+        self._stored: dict[int, list[tuple[str, int]]] = {}
+        self._kept: list[Tensor] = []  # copies, whose place in memory is that of nothing else
         for name, leaf in leaves.items():
-            self._stored.setdefault(leaf.untyped_storage().data_ptr(), []).append(name)
+            self._note(name, leaf)
 
     def __torch_dispatch__(
         self,
@@ -174,8 +176,10 @@ class _Uses(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Runs an operation; notes what it multiplies."""
+        """Runs an operation; notes what it multiplies, or copies, as autocast does."""
         out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in _COPIES and (name := self._name(args[0])):
+            self._note(name, out)
         flops = self._flops.get(func.overloadpacket)
         if flops is not None:
             added = _ADDED.get(func.overloadpacket)
@@ -196,11 +200,19 @@ class _Uses(TorchDispatchMode):
             if macs
         }
 
+    def _note(self, name: str, tensor: Tensor) -> None:
+        """Notes where the numbers of a parameter lie in memory."""
+        if tensor.layout is torch.strided:
+            place = tensor.untyped_storage().data_ptr()
+            self._stored.setdefault(place, []).append((name, int(tensor.storage_offset())))
+            self._kept.append(tensor)
+
     def _name(self, tensor: Tensor) -> str:
         """Returns the parameter that a tensor is a view of; empty if it is of none."""
-        for name in self._stored.get(tensor.untyped_storage().data_ptr(), ()):
-            leaf = self._leaves[name]
-            if 0 <= tensor.storage_offset() - leaf.storage_offset() < leaf.numel():
+        if tensor.layout is not torch.strided:
+            return ""
+        for name, start in self._stored.get(tensor.untyped_storage().data_ptr(), ()):
+            if 0 <= tensor.storage_offset() - start < self._leaves[name].numel():
                 return name
         return ""
 
@@ -225,10 +237,11 @@ class StoredLeaves:
         state, leaves = net.state_dict(), dict(net.named_parameters())
         places = {leaves[name].data_ptr(): name for name in layout.names if name in leaves}
         shared = [leaf for name, leaf in leaves.items() if name not in layout.names]
-        alike = {name: t for name, t in state.items() if t.data_ptr() not in places}
+        of = {name: places.get(t.data_ptr()) for name, t in state.items() if not t.is_sparse}
+        alike = {name: t for name, t in state.items() if of.get(name) is None}
         return cls(
             layout,
-            Counter(places[t.data_ptr()] for t in state.values() if t.data_ptr() in places),
+            Counter(leaf for leaf in of.values() if leaf is not None),
             (sum(map(_nonzero, shared)), size_bytes(alike)),
         )
 
@@ -254,7 +267,8 @@ def size_bytes(state: Mapping[str, Tensor], *, packed: bool = True) -> int:
     """
     return sum(
         stored_bytes(t.numel(), _nonzero(t) if packed else t.numel(), t.element_size())
-        for t in state.values()
+        for whole in state.values()
+        for t in _parts(whole)
     )
 
 
@@ -270,5 +284,13 @@ def _spelled_out() -> Iterator[None]:
         yield
 
 
+def _parts(tensor: Tensor) -> list[Tensor]:
+    """Returns the tensors that hold one: itself, or values and indices of a sparse one."""
+    if not tensor.is_sparse:
+        return [tensor]
+    tensor = tensor.coalesce()
+    return [tensor.values(), tensor.indices()]
+
+
 def _nonzero(tensor: Tensor) -> int:
-    return int(tensor.count_nonzero())
+    return int(_parts(tensor)[0].count_nonzero())

@@ -36,6 +36,18 @@ class Skip(nn.Module):
         return self.last(self.first(x).tanh()) + self.direct(x)
 
 
+class Linked(nn.Module):
+    """Mixes its inputs by a sparse matrix that is not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("links", torch.eye(5).to_sparse())
+        self.net = mlp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(torch.sparse.mm(self.links, x.T).T)
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(5, 3),
     "mlp": mlp,
@@ -187,6 +199,14 @@ def test_parameters_and_bytes_are_those_of_the_export(blobs: tuple[Tensor, Tenso
             due = cost(net, data.x[:2])
             assert (found.params[k, s], found.bytes[k, s]) == (due.nonzero, due.bytes)
     assert found.bytes.min() < found.bytes.max() == 4 * sum(p.numel() for p in net.parameters())
+
+
+def test_bytes_of_a_network_with_a_sparse_buffer(blobs: tuple[Tensor, Tensor]) -> None:
+    family = family_of(Linked())
+    found = surface(family, blobs, lams=[1.0], shares=[0.0, 0.9])
+    for share, size in zip((0.0, 0.9), found.bytes[0].tolist(), strict=True):
+        net = prune(family, 1.0, share, data=blobs).export(1.0)
+        assert size == cost(net, blobs[0][:2]).bytes
 
 
 def test_a_pruned_family_can_be_pruned_further(blobs: tuple[Tensor, Tensor]) -> None:
