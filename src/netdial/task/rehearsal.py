@@ -110,8 +110,11 @@ def _input_advice(data: Dataset) -> str:
     said = f"inputs have mean {float(middle):.3g} and standard deviation {float(spread):.3g} (medians over inputs)"
     if 1 / _FAR <= spread <= _FAR and middle <= _FAR * spread:
         worst = int(lines.square().mean(0).argmax())
-        if lines[:, worst].square().mean().sqrt() <= _LARGE:
+        alone = lines[:, worst]
+        if alone.square().mean().sqrt() <= _LARGE:
             return ""
+        if bool((alone == alone[0]).all()):
+            return f"input {worst} is {float(alone[0]):.3g} in each row, and drowns all others: leave it out"
         said = f"input {worst} has mean {float(mean[worst]):.3g} and standard deviation {float(std[worst]):.3g}"
     return (
         f"{said}; learning "
