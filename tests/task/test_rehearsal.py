@@ -149,14 +149,16 @@ def test_inputs_far_from_unit_scale_are_told(scale: float, shift: float, told: b
     assert len(said) == told and all("inputs have mean" in line for line in said)
 
 
-def test_a_large_constant_among_inputs_is_not_to_be_standardised() -> None:
+@pytest.mark.parametrize(("mean", "std"), [(1000.1, 0.0), (1.6e9, 0.5)])
+def test_a_large_constant_among_inputs_is_not_to_be_standardised(mean: float, std: float) -> None:
+    """It would be divided by 0; float32 has too few digits for the seconds of a time."""
     x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
-    x[:, 2] = 1000.1
-    with pytest.warns(UserWarning, match="^input 2 is 1e.03 in each row.*leave it out$"):
+    x[:, 2] = mean + std * x[:, 2]
+    with pytest.warns(UserWarning, match="^input 2 is 1.* in each row, as torch.float32 holds it"):
         advise(named("classification"), Dataset(x, (x[:, 0] > 0).long()))
 
 
-@pytest.mark.parametrize(("mean", "std"), [(1.6e9, 0.5), (50_000.0, 20_000.0), (0.0, 800.0)])
+@pytest.mark.parametrize(("mean", "std"), [(1.6e9, 1e4), (50_000.0, 20_000.0), (0.0, 800.0)])
 def test_one_input_that_drowns_the_others_is_named(mean: float, std: float) -> None:
     """Times or incomes beside columns of unit scale: the median is of unit scale, and training is ruined."""
     x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))

@@ -114,7 +114,10 @@ def _input_advice(data: Dataset) -> str:
         if alone.square().mean().sqrt() <= _LARGE:
             return ""
         if bool((alone == alone[0]).all()):
-            return f"input {worst} is {float(alone[0]):.3g} in each row, and drowns all others: leave it out"
+            return (
+                f"input {worst} is {float(alone[0]):.3g} in each row, as {x.dtype} holds it, and drowns all others; leave "
+                "it out, or standardise it in double precision if it differs there"
+            )
         said = f"input {worst} has mean {float(mean[worst]):.3g} and standard deviation {float(std[worst]):.3g}"
     return (
         f"{said}; learning "
