@@ -79,9 +79,8 @@ def _lost(found: Searched, metric: str) -> Fact:
         return lost_told(gap, found.gap["mixture"], note)
     losses = [t.values["loss"] for t in found.trials if t.role != "baseline" and "loss" in t.values]
     own = found.own_loss
-    if (
-        own is None and metric == "valid/nll"
-    ):  # the loss of trials is another one where errors tell the noise
+    # in older runs; of a regression, valid/nll is not the loss of trials
+    if own is None and metric == "valid/nll":
         own = found.scores.get(metric)
     if not losses or own is None:
         return Fact(UNKNOWN, "nothing larger was measured beside it")
