@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from netdial.cli.output import console, print_table, size_words
+from netdial.cli.output import console, file_size, print_table
 from netdial.cli.progress import Lines
 from netdial.jobs.records.watch import FinishedEpoch
 
@@ -25,8 +25,8 @@ def test_a_size_names_the_file_that_it_counts_besides(
 ) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"abc")
-    assert size_words(path, 3 + beside) == said
-    assert size_words(tmp_path, 900) == "900 bytes"
+    assert file_size(path, 3 + beside) == said
+    assert file_size(tmp_path, 900) == "900 bytes"
 
 
 def wide_table() -> Table:

@@ -23,7 +23,7 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(finite(value), indent=2, ensure_ascii=False))
 
 
-def size_words(path: Path, size: int) -> str:
+def file_size(path: Path, size: int) -> str:
     """Returns the size of what was written, and which file beside the one that is named has a part in it."""
     alone = not path.is_file() or path.stat().st_size == size
     beside = "" if alone else f" with {path.with_suffix('.json').name}"

@@ -85,7 +85,7 @@ def export(
         path = written_to(out, f"{name}{SUFFIXES[format]}", format, [model])
         _say(at, {"model": at.run}, export_file(model, lam, format, path))
         return
-    from netdial.cli.output import console, print_json, size_words
+    from netdial.cli.output import console, file_size, print_json
     from netdial.jobs.opening import example_input, open_family, use_at
     from netdial.jobs.problem import describe_net, origin_of
     from netdial.jobs.ways import way_of
@@ -123,7 +123,7 @@ def export(
         )
         return
     console().print(
-        f"{written.path}: {format}, {size_words(written.path, written.size_bytes)}, {family.n_params} parameters, λ = {lam:g}",
+        f"{written.path}: {format}, {file_size(written.path, written.size_bytes)}, {family.n_params} parameters, λ = {lam:g}",
         markup=False,
         soft_wrap=True,
     )
@@ -149,13 +149,13 @@ def _whole(at: AtRun, folder: Run, format: str, path: Path) -> Exported:
 
 def _say(at: AtRun, where: dict[str, str], made: Exported) -> None:
     """Prints what was written, and of which run or file."""
-    from netdial.cli.output import console, print_json, size_words
+    from netdial.cli.output import console, file_size, print_json
 
     if at.as_json:
         print_json({**where, "format": made.format, **_written(made)})
     else:
         console().print(
-            f"{made.path}: {made.format}, {size_words(made.path, made.size_bytes)}",
+            f"{made.path}: {made.format}, {file_size(made.path, made.size_bytes)}",
             markup=False,
             soft_wrap=True,
         )

@@ -36,7 +36,7 @@ def finetune(
 ) -> None:
     """Train one member further, pruning it in rounds if asked to, and write it as an ordinary network."""
     format = format_of(format, out)
-    from netdial.cli.output import console, print_json, print_table, size_words
+    from netdial.cli.output import console, file_size, print_json, print_table
     from netdial.cli.tables.finetune import stages_table
     from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions, tune_run
     from netdial.jobs.opening import example_input
@@ -62,7 +62,7 @@ def finetune(
         return
     print_table(console(), stages_table(rows, task.kind))
     console().print(
-        f"{written.path}: {size_words(written.path, written.size_bytes)}",
+        f"{written.path}: {file_size(written.path, written.size_bytes)}",
         markup=False,
         soft_wrap=True,
     )
