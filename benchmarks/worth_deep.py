@@ -90,7 +90,6 @@ class Deep(NamedTuple):
         train, valid: images.
         epochs: of the family; None for as many as ``nd.fit`` takes by itself.
         lr: peak learning rate of all contenders.
-        seeds: at most.
     """
 
     make: Callable[[], nn.Module]
@@ -99,7 +98,6 @@ class Deep(NamedTuple):
     valid: int
     lr: float
     epochs: int | None = None
-    seeds: int = _SEEDS
 
 
 PROBLEMS = {
@@ -107,7 +105,7 @@ PROBLEMS = {
     "LSTM": Deep(Reader, "mnist", 2000, 500, 1e-2),
     "transformer": Deep(Rows, "mnist", 2000, 500, 1e-2),
     "ResNet-20": Deep(
-        lambda: nd.build("resnet20", input_shape=(3, 32, 32), n_outputs=10), "cifar10", 1000, 500, 4e-3, 15, 3
+        lambda: nd.build("resnet20", input_shape=(3, 32, 32), n_outputs=10), "cifar10", 1000, 500, 4e-3, 15
     ),
 }  # fmt: skip
 
@@ -189,8 +187,7 @@ def measure(*, quick: bool = False) -> Result:
     names = names[:1] if quick else names
     cells = {
         f"{name}{words}": [
-            Compared(name, seed, 2 if quick else epochs)
-            for seed in range(1 if quick else PROBLEMS[name].seeds)
+            Compared(name, seed, 2 if quick else epochs) for seed in range(1 if quick else _SEEDS)
         ]
         for name in names
         for words, epochs in _lengths(PROBLEMS[name], quick)
