@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from netdial.core.errors import ConfigError, unknown
+from netdial.core.errors import ConfigError, DataError, unknown
 from netdial.data import Splits, load_data, load_user
 from netdial.data.dataset import PARTS
 from netdial.data.memory.weights import ClassWeight
@@ -275,7 +275,10 @@ def check_meant(data: str, net: nn.Module, task: Splits) -> None:
             f"data {data!r}: network {type(net).__name__} computes a loss of its own from labels, and commands train by that "
             f"of {task.kind}; train it in Python, nd.fit, or say that this is meant: --kind {task.kind}"
         )
-    deduce(task.train.y)
+    try:
+        deduce(task.train.y)
+    except DataError as error:
+        raise DataError(f"data {data!r}: {error} (of a command: --kind regression)") from None
 
 
 def _from_function(
