@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError, TraceError
@@ -120,6 +121,24 @@ def test_fitting_begins_with_a_rehearsal(
         nd.fit(net, (x, y), epochs=1)
     with pytest.raises(error, match=words):
         nd.fit_direct(net, (x, y), lams=[1.0], epochs=1)
+
+
+class Supervised(nn.Module):
+    """Gives the outputs of two depths side by side in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.a(x), self.b(x)], 1) if self.training else self.b(x)
+
+
+def test_other_outputs_in_training_are_refused_where_no_loss_takes_them() -> None:
+    x, y = torch.randn(8, 3), torch.randn(8, 2)
+    for data in ((x, y), DataLoader(TensorDataset(x, y), batch_size=4)):
+        with pytest.raises(ShapeError, match=r"\[2, 2, 2\] in training and \[2, 2\] in evaluation"):
+            nd.fit(Supervised(), data, kind="regression", epochs=1)
 
 
 def test_shrinking_begins_with_a_rehearsal() -> None:

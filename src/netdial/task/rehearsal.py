@@ -76,7 +76,9 @@ def admit_training(
     part = "training part"
     loader = hold(data, part)
     if isinstance(loader, Dataset):
-        return admit(net, loader, kind, known, part)
+        found, task = admit(net, loader, kind, known, part)
+        _check_training(net, match(found.inputs(torch.arange(min(2, len(found)))), found.x), task)
+        return found, task
     task = settle_task(kind, loader, known)
     loader = loader.suited(task.targets, packing=packing_of(net))
     first = loader.first()
@@ -84,6 +86,7 @@ def admit_training(
     few, y = match(first.x[:2], like), match(first.y[:2], like)
     taken, outputs = _try(net, few, task, _counted(task, first.y, part), y)
     task = _seen(task, outputs, y, part, weighed=first.weight is not None)
+    _check_training(net, taken, task)
     return loader.suited(task.targets, taken.dtype, task.classes_of(outputs)), task
 
 
@@ -165,13 +168,12 @@ def adapted(net: nn.Module, x: Tensor, packing: Packing | None) -> nn.Module:
         return one_tensor(net, packing)
     if any(is_lazy(part) for part in (*net.parameters(), *net.buffers())):
         return net  # a run would give it its shape
-    given = match(x, _like(net, x))
-    several = [_gives_several(net, given, training=training) for training in (False, True)]
-    return one_tensor(net, None) if any(several) else net
+    found = [_in_mode(net, match(x, _like(net, x)), training=mode) for mode in (False, True)]
+    return net if all(isinstance(part, Tensor | None) for part in found) else one_tensor(net, None)
 
 
-def _gives_several(net: nn.Module, x: Tensor, *, training: bool) -> bool:
-    """Returns whether a network gives something else than one tensor in a mode, as with auxiliary heads in training."""
+def _in_mode(net: nn.Module, x: Tensor, *, training: bool) -> Any:
+    """Returns what a network gives in a mode; None if it fails, which the rehearsal says."""
     try:
         with (
             contents_kept(net),
@@ -179,9 +181,9 @@ def _gives_several(net: nn.Module, x: Tensor, *, training: bool) -> bool:
             without_gradients(),
             torch.random.fork_rng(devices=[]),
         ):
-            return not isinstance(net.train(training)(x), Tensor)
-    except Exception:  # whatever is wrong is said by the rehearsal
-        return False
+            return net.train(training)(x)
+    except Exception:
+        return None
 
 
 def in_order_of(net: nn.Module, data: Dataset, part: str = "data") -> Dataset:
@@ -288,6 +290,19 @@ def rehearse(
             f"network {name}: gives outputs of shape {list(out.shape)} for {len(x)} examples, expected {due}"
         )
     return out.detach()
+
+
+def _check_training(net: nn.Module, x: Tensor, task: Task) -> None:
+    """Refuses a network whose outputs have other shapes in training, which no loss but one of the user's own can take."""
+    found = [_in_mode(net, x, training=mode) for mode in (True, False)]
+    if isinstance(task, Loss) or any(part is None for part in found):
+        return
+    shapes = [list(part.shape) for part in found]
+    if shapes[0] != shapes[1]:
+        raise ShapeError(
+            f"network {type(net).__name__}: gives outputs of shape {shapes[0]} in training and {shapes[1]} in evaluation; "
+            "leave out what training adds (deep supervision, say), or give a loss of your own, loss="
+        )
 
 
 def _counted(task: Task, y: Tensor, part: str) -> int:
