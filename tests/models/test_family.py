@@ -262,3 +262,28 @@ def test_a_task_that_no_file_can_hold_is_refused_before_one_is_written(tmp_path:
     with pytest.raises(ConfigError, match=r"settings: .*Tensor"):
         save_family(family, tmp_path / "f.safetensors")
     assert not (tmp_path / "f.safetensors").exists()
+
+
+class Distances(nn.Module):
+    """Makes its table in the first call, for as many places as come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.register_buffer("table", None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        if self.table is None:
+            self.register_buffer("table", torch.arange(h.shape[-1]) / 8, persistent=False)
+        return self.b(h + self.table)
+
+
+def test_buffers_that_the_first_call_makes_are_no_other_network(tmp_path: Path) -> None:
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    family = nd.fit(Distances(), (x, y), epochs=1)
+    nd.save(family, tmp_path / "family")
+    net = Distances()
+    again = nd.load_model(tmp_path / "family", net)
+    torch.testing.assert_close(again.export(1.0)(x), family.export(1.0).eval()(x))
+    assert net.table is None

@@ -93,7 +93,8 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
     cut = validated(dict[str, Any] | None, tree.get("cut"), path)
     shape = fresh(path, tree["meta"], net, cut, numbers=False)
     layers = validated(dict[str, str], tree.get("layers", {}), path)
-    difference = mismatch(shapes_of(shape), tree["net"]) or other_layers(shape, layers)
+    made = {name: list(part.shape) for name, part in _made_later(shape, tree["constants"]).items()}
+    difference = mismatch(shapes_of(shape) | made, tree["net"]) or other_layers(shape, layers)
     if difference:
         given = "it describes" if net is None else f"the {type(net).__name__} given"
         raise CheckpointError(
@@ -104,7 +105,11 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
         config = settings_of(path, tree["config"])
         _check_sizes(path, config, shape, tree["state"])
         net = fresh(path, tree["meta"], net, cut)
-        family = Family(_adapted(_thawed(net), tree), config)
+        net = _thawed(net)
+        for name, part in _made_later(net, tree["constants"]).items():
+            owner, _, last = name.rpartition(".")
+            net.get_submodule(owner)._buffers[last] = part.clone()
+        family = Family(_adapted(net, tree), config)
         kept = tree["state"].get("kept")
         if kept is not None:
             family.restrict(kept)
@@ -161,6 +166,20 @@ def _adapted(net: nn.Module, tree: Mapping[str, Any]) -> nn.Module:
         return net
     packings = validated(list[Packing], tree["inputs"], "inputs")
     return one_tensor(net, packings[0] if packings else None)
+
+
+def _made_later(net: nn.Module, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the buffers of a file that those of a network do not match and that no file of weights holds.
+
+    Their code makes them in a forward pass, as tables of positions for the lengths that come.
+    """
+    found = {}
+    for path, part in net.named_modules():
+        for last in part._non_persistent_buffers_set:
+            name, held = f"{path}.{last}" if path else last, part._buffers.get(last)
+            if name in saved and (held is None or held.shape != saved[name].shape):
+                found[name] = saved[name]
+    return found
 
 
 def _thawed(net: nn.Module) -> nn.Module:
