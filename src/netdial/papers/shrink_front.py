@@ -51,12 +51,12 @@ PROBLEMS = {
     ),
     "mnist": FrontProblem("mnist", None, (300, 100), "mlp", 10, 8, (1_000, 60_000), (1_000, 3_750)),
     "cifar10": FrontProblem(
-        "cifar10", None, (16, 32, 32), "conv", 2, 6, (800, 11_000), (400, 1_000), batch=64, inputs=False,
+        "cifar10", None, (16, 32, 32), "conv", 6, 6, (800, 11_000), (400, 1_000), batch=64, inputs=False,
         collect=50, reference="CIFAR10_VGG",
     ),
     "wine": FrontProblem("wine", None, (24, 24), "mlp", 20, 6, (60, 800), (60, 120), batch=16),
 }  # fmt: skip
-"""Problems by the name of the data; of sizes that two cores make in half an hour or so. Wine is for a first look."""
+"""Problems by the name of the data; of sizes that two cores make in an hour or less. Wine is for a first look."""
 
 
 def experiment(lab: Lab) -> Outcome:
