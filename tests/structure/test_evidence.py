@@ -120,7 +120,7 @@ def test_what_is_weighed_in_double_precision_is_trained_in_it() -> None:
     def made(shape: tuple[int, ...]) -> nn.Module:
         layer = nn.Linear(1, 1)
         layer.register_forward_hook(
-            lambda module, args, out: seen.append(out.dtype) if module.training else None
+            lambda module, args, out: seen.append(out.dtype) if out.requires_grad else None
         )
         return layer
 
