@@ -17,8 +17,8 @@ from netdial.core.outputs import repeated
 _RANGE = "sizes of the batch"
 _ANY = (2, 2**31)
 _LARGEST, _WAYS = 1024, 4
-"""Largest batch that a graph is compared on, and number of ways that are looked for. Code that asks whether they are more
-asks how many numbers they hold, and has nothing else to compute.
+"""Largest batch that a graph is compared on, and number of ways that are looked for. Code that goes by even larger batches goes
+by how many numbers they hold, and is taken to compute the same.
 """
 
 
