@@ -77,7 +77,8 @@ def admit_training(
     loader = hold(data, part)
     if isinstance(loader, Dataset):
         found, task = admit(net, loader, kind, known, part)
-        _check_training(net, match(found.inputs(torch.arange(min(2, len(found)))), found.x), task)
+        few = torch.arange(min(2, len(found)), device=found.x.device)
+        _check_training(net, found.inputs(few), task)
         return found, task
     task = settle_task(kind, loader, known)
     loader = loader.suited(task.targets, packing=packing_of(net))
@@ -168,7 +169,7 @@ def adapted(net: nn.Module, x: Tensor, packing: Packing | None) -> nn.Module:
         return one_tensor(net, packing)
     if any(is_lazy(part) for part in (*net.parameters(), *net.buffers())):
         return net  # a run would give it its shape
-    found = [_in_mode(net, match(x, _like(net, x)), training=mode) for mode in (False, True)]
+    found = [_in_mode(net, x, training=mode) for mode in (False, True)]
     return net if all(isinstance(part, Tensor | None) for part in found) else one_tensor(net, None)
 
 
@@ -181,7 +182,7 @@ def _in_mode(net: nn.Module, x: Tensor, *, training: bool) -> Any:
             without_gradients(),
             torch.random.fork_rng(devices=[]),
         ):
-            return net.train(training)(x)
+            return net.train(training)(match(x, _like(net, x)))
     except Exception:
         return None
 
@@ -294,11 +295,9 @@ def rehearse(
 
 def _check_training(net: nn.Module, x: Tensor, task: Task) -> None:
     """Refuses a network whose outputs have other shapes in training, which no loss but one of the user's own can take."""
-    found = [_in_mode(net, x, training=mode) for mode in (True, False)]
-    if isinstance(task, Loss) or any(part is None for part in found):
-        return
-    shapes = [list(part.shape) for part in found]
-    if shapes[0] != shapes[1]:
+    gives = [_in_mode(net, x, training=mode) for mode in (True, False)]
+    shapes = [list(part.shape) for part in gives if part is not None]
+    if not isinstance(task, Loss) and len(shapes) == 2 and shapes[0] != shapes[1]:
         raise ShapeError(
             f"network {type(net).__name__}: gives outputs of shape {shapes[0]} in training and {shapes[1]} in evaluation; "
             "leave out what training adds (deep supervision, say), or give a loss of your own, loss="

@@ -29,20 +29,22 @@ def functions_kept() -> Iterator[None]:
 
     The code of ``apply`` is exchanged, not its name, as many networks have it under one of their own: ``sign = Sign.apply``.
     """
-
-    def recorded(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        proxy = next((part for part in args if isinstance(part, fx.Proxy)), None)
-        if proxy is None or cls.__module__.startswith("torch."):  # torch's own are transparent
-            return _usual(cls, *args, **kwargs)
-        return proxy.tracer.create_proxy("call_function", applied(cls), args, kwargs)
-
     before = _APPLY.__code__
-    torch.autograd.Function.recorded = staticmethod(recorded)  # type: ignore[attr-defined]
+    torch.autograd.Function.recorded = staticmethod(_recorded)  # type: ignore[attr-defined]
     _APPLY.__code__ = _Recorded.apply.__code__
     try:
         yield
     finally:
         _APPLY.__code__ = before
+        if before is not _Recorded.apply.__code__:
+            del torch.autograd.Function.recorded  # type: ignore[attr-defined]
+
+
+def _recorded(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    proxy = next((part for part in args if isinstance(part, fx.Proxy)), None)
+    if proxy is None or cls.__module__.startswith("torch."):  # torch's own are transparent
+        return _usual(cls, *args, **kwargs)
+    return proxy.tracer.create_proxy("call_function", applied(cls), args, kwargs)
 
 
 @cache
