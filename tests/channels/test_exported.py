@@ -558,10 +558,10 @@ def test_a_class_that_does_something_else_once_cut_is_loaded_as_a_graph(
 class Masked(nn.Module):
     """Positions read what came before them; the mask is registered by the first call, for the length that it has."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Tensor | None = None) -> None:
         super().__init__()
         self.one, self.two = nn.Linear(4, 6), nn.Linear(6, 3)
-        self.register_buffer("mask", None, persistent=False)
+        self.register_buffer("mask", start, persistent=False)
 
     def before(self, length: int) -> Tensor:
         if self.mask is not None and self.mask.shape[-1] >= length:
@@ -573,12 +573,13 @@ class Masked(nn.Module):
         return self.two(self.before(x.shape[1]) @ self.one(x).relu())
 
 
-def test_a_buffer_that_the_first_call_registers_is_one_of_the_graph() -> None:
-    net, x = Masked().double().eval(), numbers(3, 5, 4).double()
+@pytest.mark.parametrize("start", [None, torch.zeros(1, 1)], ids=["none", "of another size"])
+def test_a_buffer_that_the_first_call_makes_is_one_of_the_graph(start: Tensor | None) -> None:
+    net, x = Masked(start).double().eval(), numbers(3, 5, 4).double()
     graph = Graph.of(net, x)
     assert graph.widths == {"one": 6}
     assert is_exported(graph.traced)
-    assert net.mask is None
+    assert net.mask is None if start is None else torch.equal(net.mask, start)
     plan = graph.plan({"one": [1, 4]})
     with torch.no_grad():
         wanted = torch.ones(5, 5).tril().double() @ net.one(x).relu()[..., [0, 2, 3, 5]]

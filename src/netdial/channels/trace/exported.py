@@ -92,6 +92,7 @@ def export(
             changes buffers (``StateChanged``).
     """
     example = example if len(example) > 1 else torch.cat([example, example])
+    sizes = {name: tensor.shape for name, tensor in net.named_buffers()}
     with (
         warnings.catch_warnings(),
         quiet(),
@@ -121,7 +122,7 @@ def export(
     settle_checks(program, asked, [call.layer for call in calls])
     for name in sorted(inside.counted):
         raise StateChanged.read(net, name)
-    graph, constants = _Raising(net, program, calls).run(weights)
+    graph, constants = _Raising(net, program, calls, sizes).run(weights)
     note_sizes(program, graph)
     return graph, constants
 
@@ -159,8 +160,14 @@ def _both_modes(net: nn.Module, example: Tensor, asked: Collection[Place]) -> tu
 class _Raising:
     """Makes the graph of calls from an exported one."""
 
-    def __init__(self, net: nn.Module, program: ExportedProgram, calls: Sequence[Call]) -> None:
-        self.net, self.program, self.calls = net, program, calls
+    def __init__(
+        self,
+        net: nn.Module,
+        program: ExportedProgram,
+        calls: Sequence[Call],
+        sizes: Mapping[str, torch.Size],
+    ) -> None:
+        self.net, self.program, self.calls, self.sizes = net, program, calls, sizes
         self.graph = fx.Graph()
         self.values: dict[fx.Node, Any] = {}
         self.lifted: dict[fx.Node, str] = {}
@@ -242,10 +249,12 @@ class _Raising:
             return
         name = _own_name(str(spec.target))
         self.held.add(name)
-        if spec.kind is not InputKind.PARAMETER and not _has(self.net, name):
-            kept = {**self.program.state_dict, **self.program.constants}
+        kept = {**self.program.state_dict, **self.program.constants}
+        value = kept[str(spec.target)]
+        made = name in self.sizes and self.sizes[name] != value.shape  # of another size before
+        if spec.kind is not InputKind.PARAMETER and (made or not _has(self.net, name)):
             name = f"_tensor_constant{len(self.constants)}"
-            self.constants[name] = kept[str(spec.target)]  # a buffer that the first call registers
+            self.constants[name] = value  # a buffer that the first call makes
         self.lifted[node] = name
 
     def _value(self, node: fx.Node) -> Any:
