@@ -1,6 +1,6 @@
 """Which networks that people have can be cut by default: small ones of our own, and models of the transformers library.
 
-Torch-Pruning cuts the same networks (``_zoo_peer.py``), where it is installed.
+Torch-Pruning cuts the same networks (``_peer_cuts.py``), where it is installed.
 """
 
 from __future__ import annotations
@@ -13,90 +13,16 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks._peer import NOT_INSTALLED, installed
-from benchmarks._zoo_backbones import BACKBONES, IMAGES
-from benchmarks._zoo_dense import DENSE
-from benchmarks._zoo_eighth_learning import EIGHTH_LEARNING
-from benchmarks._zoo_eighth_others import EIGHTH_OTHERS
-from benchmarks._zoo_eighth_series import EIGHTH_SERIES
-from benchmarks._zoo_eighth_vision import EIGHTH_VISION
-from benchmarks._zoo_eighth_words import EIGHTH_WORDS
-from benchmarks._zoo_eleventh_agents import ELEVENTH_AGENTS
-from benchmarks._zoo_eleventh_others import ELEVENTH_OTHERS
-from benchmarks._zoo_eleventh_pictures import ELEVENTH_PICTURES
-from benchmarks._zoo_eleventh_rows import ELEVENTH_ROWS
-from benchmarks._zoo_eleventh_series import ELEVENTH_SERIES
-from benchmarks._zoo_eleventh_sound import ELEVENTH_SOUND
-from benchmarks._zoo_eleventh_vision import ELEVENTH_VISION
-from benchmarks._zoo_eleventh_words import ELEVENTH_WORDS
-from benchmarks._zoo_fifth_games import FIFTH_GAMES
-from benchmarks._zoo_fifth_generators import FIFTH_GENERATORS
-from benchmarks._zoo_fifth_images import FIFTH_IMAGES
-from benchmarks._zoo_fifth_learning import FIFTH_LEARNING
-from benchmarks._zoo_fifth_others import FIFTH_OTHERS
-from benchmarks._zoo_fifth_rows import FIFTH_ROWS
-from benchmarks._zoo_fifth_series import FIFTH_SERIES
-from benchmarks._zoo_fifth_sound import FIFTH_SOUND
-from benchmarks._zoo_fifth_vision import FIFTH_VISION
-from benchmarks._zoo_fifth_words import FIFTH_WORDS
-from benchmarks._zoo_fourth_images import FOURTH_IMAGES
-from benchmarks._zoo_fourth_others import FOURTH_OTHERS
-from benchmarks._zoo_fourth_sequences import FOURTH_SEQUENCES
-from benchmarks._zoo_fourth_tables import FOURTH_TABLES
-from benchmarks._zoo_generative import GENERATIVE
-from benchmarks._zoo_mobile import MOBILE
-from benchmarks._zoo_networks import NETWORKS
-from benchmarks._zoo_parameters import COMPUTED
-from benchmarks._zoo_patches import PATCHES
-from benchmarks._zoo_peer import Outcome, peer_cut
-from benchmarks._zoo_sequences import SEQUENCES
-from benchmarks._zoo_seventh_learning import SEVENTH_LEARNING
-from benchmarks._zoo_seventh_others import SEVENTH_OTHERS
-from benchmarks._zoo_seventh_series import SEVENTH_SERIES
-from benchmarks._zoo_seventh_vision import SEVENTH_VISION
-from benchmarks._zoo_seventh_words import SEVENTH_WORDS
-from benchmarks._zoo_sixth_dense import SIXTH_DENSE
-from benchmarks._zoo_sixth_others import SIXTH_OTHERS
-from benchmarks._zoo_sixth_series import SIXTH_SERIES
-from benchmarks._zoo_sixth_vision import SIXTH_VISION
-from benchmarks._zoo_sixth_words import SIXTH_WORDS
-from benchmarks._zoo_tabular import TABULAR
-from benchmarks._zoo_tenth_dense import TENTH_DENSE
-from benchmarks._zoo_tenth_others import TENTH_OTHERS
-from benchmarks._zoo_tenth_rows import TENTH_ROWS
-from benchmarks._zoo_tenth_series import TENTH_SERIES
-from benchmarks._zoo_tenth_vision import TENTH_VISION
-from benchmarks._zoo_tenth_words import TENTH_WORDS
-from benchmarks._zoo_third_images import THIRD_IMAGES
-from benchmarks._zoo_third_sequences import THIRD_SEQUENCES
-from benchmarks._zoo_thirteenth_agents import THIRTEENTH_AGENTS
-from benchmarks._zoo_thirteenth_generators import THIRTEENTH_GENERATORS
-from benchmarks._zoo_thirteenth_learning import THIRTEENTH_LEARNING
-from benchmarks._zoo_thirteenth_others import THIRTEENTH_OTHERS
-from benchmarks._zoo_thirteenth_pictures import THIRTEENTH_PICTURES
-from benchmarks._zoo_thirteenth_rows import THIRTEENTH_ROWS
-from benchmarks._zoo_thirteenth_series import THIRTEENTH_SERIES
-from benchmarks._zoo_thirteenth_sets import THIRTEENTH_SETS
-from benchmarks._zoo_thirteenth_texts import THIRTEENTH_TEXTS
-from benchmarks._zoo_thirteenth_vision import THIRTEENTH_VISION
-from benchmarks._zoo_thirteenth_words import THIRTEENTH_WORDS
-from benchmarks._zoo_tokens import TOKEN_NETS
-from benchmarks._zoo_twelfth_agents import TWELFTH_AGENTS
-from benchmarks._zoo_twelfth_generators import TWELFTH_GENERATORS
-from benchmarks._zoo_twelfth_people import TWELFTH_PEOPLE
-from benchmarks._zoo_twelfth_pictures import TWELFTH_PICTURES
-from benchmarks._zoo_twelfth_rows import TWELFTH_ROWS
-from benchmarks._zoo_twelfth_series import TWELFTH_SERIES
-from benchmarks._zoo_twelfth_texts import TWELFTH_TEXTS
-from benchmarks._zoo_twelfth_vision import TWELFTH_VISION
-from benchmarks._zoo_twelfth_words import TWELFTH_WORDS
-from benchmarks._zoo_various import VARIOUS
-from benchmarks._zoo_vision import VISION, X
+from benchmarks._peer_cuts import Outcome, peer_cut
+from benchmarks.networks import registry
+from benchmarks.networks.first import blocks
+from benchmarks.networks.inputs import Maker
 from benchmarks.result import Result
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
@@ -114,8 +40,6 @@ _SECONDS = 120
 """Seconds that a network may take."""
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}
 """By the number type of the parameters. In double precision, too, models that compute parts in float32 lose some."""
-
-Maker = Callable[[], tuple[nn.Module, Any]]
 
 
 def measure(*, quick: bool) -> Result:
@@ -144,114 +68,8 @@ def measure(*, quick: bool) -> Result:
 def zoos(*, quick: bool) -> dict[str, dict[str, Maker]]:
     """Returns what makes each network and its inputs, by zoo and name."""
     if quick:
-        return {"own": {name: _own(name) for name in NETWORKS}}
-    from benchmarks._zoo_eighth_models import eighth_models
-    from benchmarks._zoo_fifth_models import fifth_models
-    from benchmarks._zoo_fourth_models import fourth_models
-    from benchmarks._zoo_models import models
-    from benchmarks._zoo_more_models import more_models
-    from benchmarks._zoo_ninth_others import ninth_others
-    from benchmarks._zoo_ninth_texts import ninth_texts
-    from benchmarks._zoo_seventh_models import seventh_models
-    from benchmarks._zoo_sixth_models import sixth_models
-    from benchmarks._zoo_third_models import third_models
-
-    vision = {name: _with(make, X) for name, make in VISION.items()}
-    own = {**{name: _own(name) for name in NETWORKS}, **vision, **SEQUENCES, **VARIOUS}
-    own |= second_sample() | third_sample() | fourth_sample() | fifth_sample() | sixth_sample()
-    own |= seventh_sample() | eighth_sample() | tenth_sample()
-    own |= eleventh_sample() | twelfth_sample() | thirteenth_sample()
-    theirs = {**models(), **more_models(), **third_models(), **fourth_models(), **fifth_models()}
-    theirs |= {**sixth_models(), **seventh_models(), **eighth_models(), **ninth_texts()}
-    theirs |= ninth_others()
-    return {"own": own, "transformers": theirs}
-
-
-def second_sample() -> dict[str, Maker]:
-    """Returns what makes the networks that were written after those that netdial had been mended for."""
-    backbones = {name: _with(make, IMAGES) for name, make in {**BACKBONES, **MOBILE}.items()}
-    return {**backbones, **DENSE, **GENERATIVE, **TOKEN_NETS, **PATCHES, **TABULAR, **COMPUTED}
-
-
-def third_sample() -> dict[str, Maker]:
-    """Returns what makes the networks that were written after both, as other people write them."""
-    return {**THIRD_IMAGES, **THIRD_SEQUENCES}
-
-
-def fourth_sample() -> dict[str, Maker]:
-    """Returns what makes networks of kinds that none of the others has."""
-    return {**FOURTH_IMAGES, **FOURTH_SEQUENCES, **FOURTH_TABLES, **FOURTH_OTHERS}
-
-
-def fifth_sample() -> dict[str, Maker]:
-    """Returns what makes networks of papers' repositories, of kinds that the others lack."""
-    images = {**FIFTH_IMAGES, **FIFTH_VISION, **FIFTH_LEARNING, **FIFTH_GENERATORS}
-    sequences = {**FIFTH_SOUND, **FIFTH_SERIES, **FIFTH_WORDS}
-    return {**images, **sequences, **FIFTH_ROWS, **FIFTH_GAMES, **FIFTH_OTHERS}
-
-
-def sixth_sample() -> dict[str, Maker]:
-    """Returns what makes more networks of papers' repositories and courses: packed sentences, experts, operators, grids."""
-    return {**SIXTH_SERIES, **SIXTH_VISION, **SIXTH_DENSE, **SIXTH_WORDS, **SIXTH_OTHERS}
-
-
-def seventh_sample() -> dict[str, Maker]:
-    """Returns what makes still more: scripted kernels, parametrised and stacked weights, hooks, memories, fields, molecules."""
-    sequences = {**SEVENTH_SERIES, **SEVENTH_WORDS}
-    return {**sequences, **SEVENTH_VISION, **SEVENTH_LEARNING, **SEVENTH_OTHERS}
-
-
-def eighth_sample() -> dict[str, Maker]:
-    """Returns what makes networks of lectures, books, notebooks and agents of one file: caches, crops, several inputs."""
-    sequences = {**EIGHTH_SERIES, **EIGHTH_WORDS}
-    return {**sequences, **EIGHTH_VISION, **EIGHTH_LEARNING, **EIGHTH_OTHERS}
-
-
-def tenth_sample() -> dict[str, Maker]:
-    """Returns what makes networks of styles that the others lack: subclassed layers, structured matrices, controls, signs."""
-    images = {**TENTH_VISION, **TENTH_DENSE}
-    return {**images, **TENTH_SERIES, **TENTH_WORDS, **TENTH_ROWS, **TENTH_OTHERS}
-
-
-def eleventh_sample() -> dict[str, Maker]:
-    """Returns what makes networks of the last years: towers, scans, streams that meet, tables, policies, lazy layers."""
-    images = {**ELEVENTH_VISION, **ELEVENTH_PICTURES}
-    sequences = {**ELEVENTH_WORDS, **ELEVENTH_SERIES, **ELEVENTH_SOUND}
-    return {**images, **sequences, **ELEVENTH_ROWS, **ELEVENTH_AGENTS, **ELEVENTH_OTHERS}
-
-
-def twelfth_sample() -> dict[str, Maker]:
-    """Returns what makes networks as libraries and well-known repositories write them: configurations, factories, helpers."""
-    images = {**TWELFTH_VISION, **TWELFTH_PICTURES, **TWELFTH_PEOPLE, **TWELFTH_GENERATORS}
-    sequences = {**TWELFTH_WORDS, **TWELFTH_TEXTS, **TWELFTH_SERIES}
-    return {**images, **sequences, **TWELFTH_ROWS, **TWELFTH_AGENTS}
-
-
-def thirteenth_sample() -> dict[str, Maker]:
-    """Returns what makes networks in idioms that the others lack: base classes of models, state that training moves, draws."""
-    images = {
-        **THIRTEENTH_VISION,
-        **THIRTEENTH_PICTURES,
-        **THIRTEENTH_LEARNING,
-        **THIRTEENTH_GENERATORS,
-    }
-    sequences = {**THIRTEENTH_WORDS, **THIRTEENTH_TEXTS, **THIRTEENTH_SERIES}
-    return {
-        **images,
-        **sequences,
-        **THIRTEENTH_ROWS,
-        **THIRTEENTH_SETS,
-        **THIRTEENTH_AGENTS,
-        **THIRTEENTH_OTHERS,
-    }
-
-
-def _own(name: str) -> Maker:
-    return lambda: (copy.deepcopy(NETWORKS[name][0]), NETWORKS[name][1])
-
-
-def _with(make: Callable[[], nn.Module], x: Tensor) -> Maker:
-    return lambda: (make(), x)
+        return {"own": blocks.networks()}
+    return {"own": registry.own(), "transformers": registry.transformers()}
 
 
 def apart(work: Callable[[], tuple[Outcome, str]]) -> tuple[Outcome, str]:

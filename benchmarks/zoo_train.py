@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import netdial as nd
-from benchmarks._zoo_peer import Outcome
+from benchmarks._peer_cuts import Outcome
+from benchmarks.networks.inputs import Maker
 from benchmarks.result import Result
-from benchmarks.zoo import Maker, apart, zoos
+from benchmarks.zoo import apart, zoos
 from netdial.core.errors import ConfigError, NetdialError, first_line
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.nets.foreign import with_plain_weights

@@ -18,16 +18,16 @@ from .networks import mask, stirred
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks._zoo_networks import NETWORKS
+    from benchmarks.networks.first.blocks import BLOCKS
 finally:
     sys.path.remove(str(ROOT))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", BLOCKS)
 def test_a_network_that_was_cut_is_the_one_with_zeros(name: str) -> None:
     torch.manual_seed(0)
-    net, x, widths = NETWORKS[name]
+    net, x, widths = BLOCKS[name]
     graph = Graph.of(stirred(copy.deepcopy(net).double()), x)
     free = {group.name: group.size for group in graph.groups if not group.mixed}
     assert {group: free.get(group) for group in widths} == widths, (graph.widths, graph.kept)

@@ -12,30 +12,20 @@ import netdial as nd
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks._zoo_networks import NETWORKS
-    from benchmarks._zoo_sequences import SEQUENCES
-    from benchmarks._zoo_various import VARIOUS
-    from benchmarks._zoo_vision import VISION, X
-    from benchmarks.zoo import (
-        Maker,
-        _outcome,
-        _with,
-        eighth_sample,
-        fifth_sample,
-        second_sample,
-        tenth_sample,
-        third_sample,
-    )
+    from benchmarks.networks.first import blocks
+    from benchmarks.networks.inputs import Maker
+    from benchmarks.networks.registry import SAMPLES
+    from benchmarks.zoo import _outcome
     from benchmarks.zoo_train import STEPS, _made, steps
 finally:
     sys.path.remove(str(ROOT))
 
+OLD = ("first", "second", "third")
 MAKERS: dict[str, Maker] = {
-    **{name: _with(make, X) for name, make in VISION.items()},
-    **SEQUENCES,
-    **VARIOUS,
-    **second_sample(),
-    **third_sample(),
+    name: make
+    for sample in OLD
+    for name, make in SAMPLES[sample].items()
+    if name not in blocks.BLOCKS
 }
 WHOLE = ("convnext_grn", "bit_weight_standardised", "gmlp_gating", "kan_splines")
 WHOLE += ("nfnet_scaled_weights", "graphsage_jumping")
@@ -52,10 +42,8 @@ QUICK = (
 
 
 def test_no_network_has_the_name_of_another() -> None:
-    assert len(MAKERS) == sum(
-        map(len, (VISION, SEQUENCES, VARIOUS, second_sample(), third_sample()))
-    )
-    assert not set(MAKERS) & set(NETWORKS)
+    names = [name for sample in OLD for name in SAMPLES[sample]]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.slow
@@ -79,7 +67,7 @@ def test_a_network_is_cut_by_default_and_exactly(name: str) -> None:
     ],
 )
 def test_a_network_loses_channels_in_one_shot(name: str) -> None:
-    net, x = _made((tenth_sample() | eighth_sample() | fifth_sample())[name])
+    net, x = _made((SAMPLES["tenth"] | SAMPLES["eighth"] | SAMPLES["fifth"])[name])
     assert nd.slim(net, share=0.5, example=x).plan
 
 
