@@ -67,10 +67,41 @@ class Meets(nn.Module):
         return out
 
 
+class Packs(nn.Module):
+    """A recurrent layer over the steps that each sequence has, called by the names of its arguments."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.layer, self.length = nn.GRU(3, 4, batch_first=True), length
+
+    def forward(self, x: Tensor) -> Tensor:
+        lengths = torch.full((len(x),), self.length)
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        out: Tensor = self.layer(input=packed, hx=None)[1][-1]
+        return out
+
+
+class Derives(nn.Module):
+    """A function and its derivative with respect to the input, as a network for a differential equation has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.f = nn.Sequential(nn.Linear(1, 6), nn.Tanh(), nn.Linear(6, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            u = self.f(x)
+            (slope,) = torch.autograd.grad(u.sum(), x, create_graph=True)
+        return torch.cat([u, slope], dim=1)
+
+
 @pytest.mark.parametrize(
     ("net", "shape", "macs"),
     [
         (nn.Linear(5, 3), (5,), 15),
+        (Packs(4), (7, 3), 4 * 3 * 4 * (3 + 4)),
+        (Derives(), (1,), 2 * (6 + 6)),
         (nn.Sequential(nn.Linear(5, 3), nn.ReLU(), nn.Linear(3, 2)), (4, 5), 4 * (15 + 6)),
         (nn.Conv2d(2, 4, 3, padding=1, groups=2), (2, 6, 5), 30 * 4 * 9),
         (nn.Conv1d(2, 4, 3, stride=2), (2, 9), 4 * 4 * 2 * 3),
@@ -87,6 +118,8 @@ class Meets(nn.Module):
     ],
     ids=[
         "linear",
+        "packed",
+        "derivative",
         "mlp",
         "grouped",
         "conv1d",
@@ -126,6 +159,14 @@ def test_a_weight_used_twice_saves_twice() -> None:
         layer.weight.zero_()
     found = cost(nn.Sequential(layer, nn.Tanh(), layer), torch.randn(1, 4))
     assert (found.params, found.macs, found.effective_macs) == (16, 32, 0)
+
+
+def test_a_zero_of_a_layer_that_reads_packed_sequences_saves_its_steps() -> None:
+    net = Packs(4)
+    with torch.no_grad():
+        net.layer.weight_ih_l0[0, 0] = 0
+    found = cost(net, torch.randn(2, 7, 3))
+    assert found.effective_macs == found.macs - 4
 
 
 @pytest.mark.parametrize("how", ["linear", "einsum"])

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -124,10 +125,12 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, float]]:
         The total, and name of a parameter that is multiplied -> uses of each of its numbers, on average over them.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_PRODUCTS)
+    counter.mod_tracker = _AtOnce()  # type: ignore[assignment]
     uses = _Uses(dict(net.named_parameters()), counter.flop_registry)
     steps: dict[str, float] = {}
 
-    def recur(held: list[str], inputs: Tensor) -> None:
+    def recur(held: list[str], given: Tensor | PackedSequence) -> None:
+        inputs = given.data if isinstance(given, PackedSequence) else given
         for name in held:
             steps[name] = steps.get(name, 0) + inputs.numel() / inputs.shape[-1] / len(x)
 
@@ -137,7 +140,10 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, float]]:
             if isinstance(module, nn.RNNBase | nn.RNNCellBase):
                 held = [names[id(w)] for w in module.parameters(recurse=False) if w.ndim == 2]
                 hook = module.register_forward_hook(
-                    lambda module, args, out, held=held: recur(held, args[0])
+                    lambda module, args, named, out, held=held: recur(
+                        held, args[0] if args else named["input"]
+                    ),
+                    with_kwargs=True,
                 )
                 stack.callback(hook.remove)
         stack.enter_context(evaluating(net))
@@ -148,6 +154,15 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, float]]:
         net(x)
     # a recurrent layer with a switch multiplies by weights that it computes from its own
     return counter.get_total_flops() // (2 * len(x)), steps | uses.per_example(len(x))
+
+
+class _AtOnce(contextlib.nullcontext[None]):
+    """In place of the counter's tracker of modules, whose hooks stop ``torch.autograd.grad`` in a forward pass: the total alone."""
+
+    parents = ("Global",)
+
+    def __exit__(self, *_: object) -> None:
+        """Ends the count."""
 
 
 class _Uses(TorchDispatchMode):
