@@ -546,3 +546,11 @@ def test_rules_need_validation_data(family: Family, wine: Splits) -> None:
         choose(family, wine.valid, kind="regression")
     with pytest.raises(ConfigError, match="finetune: no training data; give train="):
         choose(family, wine.valid, lams=2, shares=SHARES).finetune()
+
+
+def test_the_best_that_is_the_sparsest_is_not_compared_with_itself(
+    family: Family, wine: Splits
+) -> None:
+    found = choose(family, wine.valid, lams=[1.0], shares=(0.0,))
+    assert "higher by" not in found.why
+    assert "no sparser one is within a standard error of it" in found.why

@@ -159,6 +159,9 @@ def test_other_uses_of_weights_are_refused_in_words() -> None:
     x = torch.randn(6, 4)
     with pytest.raises(ConfigError, match="weights of classes need targets that are classes"):
         nd.fit(nn.Linear(4, 1), (x, x[:, :1]), epochs=1, class_weight="balanced")
+    pixels = (x[:, None], torch.tensor([[0, 1, 1, 0]] * 6))
+    with pytest.raises(ConfigError, match=r"CrossEntropyLoss\(weight="):
+        nd.fit(nn.Conv1d(1, 2, 1), pixels, epochs=1, class_weight="balanced")
     with pytest.raises(DataError, match="all weights are 0"):
         nd.fit(net(), data(torch.zeros(6)), epochs=1)
     family = nd.fit(net(), data(), epochs=1)

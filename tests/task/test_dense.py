@@ -114,6 +114,18 @@ def test_the_loss_of_images_is_the_mean_squared_error() -> None:
     assert task.constant(targets, 48).shape == (3, 4, 4)
 
 
+def test_images_are_compared_by_their_squared_error() -> None:
+    outputs, targets = torch.randn(2, 5, 3, 4, generator=SOURCE)
+    task = DenseRegression(noise_var=0.25)
+    assert task.proper == "rmse"
+    squares = (outputs - targets).square().mean(dim=(1, 2))
+    assert torch.allclose(task.loss(outputs, targets), squares)
+    law = torch.distributions.Normal(outputs, 0.5)
+    nll = -law.log_prob(targets).mean(dim=(1, 2))
+    assert torch.allclose(task.nll(outputs, targets), nll)
+    assert torch.allclose(task.member_nll(outputs[None], targets)[0], nll)
+
+
 def test_iou_by_hand() -> None:
     targets = torch.tensor([[0, 0, 1, -100]])
     outputs = F.one_hot(torch.tensor([[0, 1, 1, 0]]), 2).float().movedim(-1, 1)

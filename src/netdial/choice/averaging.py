@@ -30,7 +30,7 @@ from netdial.data.memory import Data
 from netdial.data.memory.columns import check_columns
 from netdial.family.family import Family
 from netdial.measure.forward import outputs
-from netdial.task import Task
+from netdial.task import DenseRegression, Task
 from netdial.task.rehearsal import admit
 
 _DRAWS, _ROUNDS, _LEAST = 1000, 50, 1e-3
@@ -204,7 +204,7 @@ def _nats(each: Tensor, part: Dataset, task: Task) -> Tensor:
     losses = task.loss(each, part.y.cpu()).double() * _weights(part)
     if task.proper != "rmse":
         return losses
-    targets = each[0, 0].numel()
+    targets = 1 if isinstance(task, DenseRegression) else each[0, 0].numel()
     return targets * losses / (2 * losses.mean(dim=1).min().clamp_min(1e-30))
 
 

@@ -310,10 +310,15 @@ def _sentence(
             f"Fewest parameters ({field}); the best of them has {_shown(table.cells[top], table)}."
         )
     rows = table.rows(among)
-    return (
+    said = (
         f"Sparsest within one standard error of the best {_named(table)} on {n} validation examples ({field}). "
-        f"The best has {_shown(table.cells[top], table)}; the {loss_words(table.task, table.metric)} is higher by "
-        f"{rows[index].loss - rows[top].loss:.4g}, with a paired standard error of {rows[index].error:.4g}."
+        f"The best has {_shown(table.cells[top], table)}; "
+    )
+    if index == top:
+        return f"{said}no sparser one is within a standard error of it."
+    return (
+        f"{said}the {loss_words(table.task, table.metric)} is higher by {rows[index].loss - rows[top].loss:.4g}, "
+        f"with a paired standard error of {rows[index].error:.4g}."
     )
 
 

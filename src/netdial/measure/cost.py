@@ -157,7 +157,7 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, float]]:
 
 
 class _AtOnce(contextlib.nullcontext[None]):
-    """In place of the counter's tracker of modules, whose hooks stop ``torch.autograd.grad`` in a forward pass: the total alone."""
+    """In place of the counter's tracker of modules, whose hooks stop ``torch.autograd.grad`` in a network: the total."""
 
     parents = ("Global",)
 

@@ -67,12 +67,12 @@ class Dense(Task):
         return found / math.sqrt(_SUMS)
 
     def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Returns -log p(y|x) of each example ``[B]`` in nats per place."""
+        """Returns -log p(y|x) of each example ``[..., B]`` in nats per place."""
         return self.loss(outputs, targets)
 
     def member_nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Returns -log p(y|x) ``[M, B]`` in nats per place."""
-        return self.loss(outputs, targets)
+        return self.nll(outputs, targets)
 
 
 def _right(task: DenseClassification, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -219,10 +219,10 @@ def _squares(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
 @TASKS.add("dense-regression")
 @dataclass(frozen=True)
 class DenseRegression(Dense):
-    """Numbers at each place, for example an image: targets and outputs float ``[N, P]``, normal laws.
+    """Numbers at each place, for example an image: targets and outputs float ``[N, P]``; choices are made by squared error.
 
     Attributes:
-        noise_var: their variance, of which the loss is independent.
+        noise_var: variance of the normal laws of their errors.
     """
 
     noise_var: float = 1.0
@@ -231,20 +231,20 @@ class DenseRegression(Dense):
     targets: ClassVar[Targets] = "arrays"
     reported: ClassVar[tuple[str, ...]] = ("rmse", "nll")
     loss_name: ClassVar[str] = "squared error"
-    proper: ClassVar[str] = "nll"
+    proper: ClassVar[str] = "rmse"
     METRICS: ClassVar[Mapping[str, Metric]] = {
         "rmse": Metric(each=_squares, finish=torch.sqrt, unit="units of the target"),
         "nll": NLL,
     }
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Returns ½ (o - y)² + ½ log 2π, averaged over places ``[..., B]``."""
-        return 0.5 * _squares(self, outputs, targets) + HALF_LOG_2PI
+        """Returns the squared error, averaged over places ``[..., B]``."""
+        return _squares(self, outputs, targets)
 
     def nll(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Returns -log p(y|x) of each example ``[B]`` in nats per place."""
-        squares = _squares(self, outputs, targets)
-        return 0.5 * (squares / self.noise_var + math.log(self.noise_var)) + HALF_LOG_2PI
+        """Returns -log p(y|x) of each example ``[..., B]`` in nats per place."""
+        squares = self.loss(outputs, targets) / self.noise_var
+        return 0.5 * (squares + math.log(self.noise_var)) + HALF_LOG_2PI
 
     def count(self, targets: Tensor) -> int:
         """Returns the numbers of one target.

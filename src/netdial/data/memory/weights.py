@@ -55,8 +55,10 @@ def weighted(
         DataError: all weights are 0.
     """
     if class_weight is not None and targets != "classes":
+        places = "; for classes of pixels or words give loss=torch.nn.CrossEntropyLoss(weight=…)"
         raise ConfigError(
             f"class_weight={class_weight!r}: weights of classes need targets that are classes (kind='classification')"
+            f"{places if targets == 'class maps' else ''}"
         )
     if isinstance(data, Loader):
         return _weighted_loader(data, class_weight)
