@@ -26,7 +26,7 @@ import netdial as nd
 from netdial.cli import main
 from netdial.cli.app import app
 from netdial.core.errors import ConfigError, DataError
-from netdial.data.tables.inputs import Number
+from netdial.data.tables.columns.number import Number
 from netdial.family.config import FamilyConfig
 from netdial.models.use import Use
 from netdial.nets import build

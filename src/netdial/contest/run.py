@@ -19,7 +19,7 @@ from netdial.core.arguments import Count, checked
 from netdial.core.errors import ConfigError, MissingExtra, NetdialError, NonFiniteError
 from netdial.core.outputs import in_usual_modes
 from netdial.data.dataset import PARTS
-from netdial.data.tables.read import Frame
+from netdial.data.tables.files.frame import Frame
 from netdial.data.tables.source import kept_as_file
 from netdial.jobs.pool import Made, make_all
 from netdial.jobs.problem import Problem, is_function, load_problem, reading_lines

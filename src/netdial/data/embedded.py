@@ -15,8 +15,9 @@ from netdial.data.assemble import assemble
 from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.scale import standard_targets, standardise
 from netdial.data.split import split_rows
-from netdial.data.tables.inputs import Number
-from netdial.data.tables.schema import TableSchema, TargetColumns
+from netdial.data.tables.columns.number import Number
+from netdial.data.tables.columns.target import TargetColumns
+from netdial.data.tables.schema import TableSchema
 
 LOADERS = {
     "wine": "load_wine",

@@ -11,8 +11,8 @@ from netdial.core.errors import ConfigError
 from netdial.data import embedded, user
 from netdial.data.dataset import Kind, Splits
 from netdial.data.images import cifar10, mnist
+from netdial.data.tables.files.frame import Frame
 from netdial.data.tables.options import SUFFIXES, is_table, table_options
-from netdial.data.tables.read import Frame
 from netdial.data.tables.source import Share
 from netdial.data.tables.table import load_table
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import DataError
+from netdial.data.tables.files.read import table_digest
 from netdial.data.tables.options import is_table
-from netdial.data.tables.read import table_digest
 from netdial.jobs.job import do_job
 from netdial.jobs.problem import is_function
 from netdial.jobs.records.watch import Watch

@@ -19,7 +19,7 @@ from netdial.core.arguments import Whole, expect
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
 from netdial.core.noise import generator
 from netdial.core.outputs import ROWS, evaluating, in_usual_modes, without_gradients
-from netdial.data.tables.dialect import unique_names
+from netdial.data.tables.files.headings import unique_names
 from netdial.data.tables.schema import Encoded
 from netdial.family.family import Family
 from netdial.models.use import ErrorLaw, Pixels, Use, tell_unscaled

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from torch import Tensor
 
 from netdial.core.errors import DataError, ShapeError, some_of
-from netdial.data.tables.inputs import Input
+from netdial.data.tables.columns.inputs import Input
 from netdial.models.use import Pixels, Use
 from netdial.serve.repeats import repeated_key
 

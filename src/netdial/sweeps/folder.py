@@ -25,8 +25,8 @@ from netdial.core.storage.boundary import (
     unseal_line,
 )
 from netdial.core.storage.files import write_json, writing
+from netdial.data.tables.files.read import locate_table
 from netdial.data.tables.options import is_table
-from netdial.data.tables.read import locate_table
 from netdial.jobs.trial import digests_of, refuse_changed
 from netdial.runs.folder import whole_lines
 from netdial.runs.settings import config_difference

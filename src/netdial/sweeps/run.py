@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netdial.core.errors import CheckpointError, ConfigError, warn
-from netdial.data.tables.read import Frame
+from netdial.data.tables.files.frame import Frame
 from netdial.data.tables.source import kept_as_file
 from netdial.jobs.pool import cores
 from netdial.sweeps.conductor import Conductor, Told

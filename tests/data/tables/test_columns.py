@@ -11,9 +11,9 @@ import torch
 
 from netdial.core.errors import ConfigError, DataError
 from netdial.data import Splits, load_data
-from netdial.data.tables.cells import read_cells
+from netdial.data.tables.columns.cells import read_cells
+from netdial.data.tables.files.frame import Table
 from netdial.data.tables.options import TableOptions
-from netdial.data.tables.read import Table
 
 pd = pytest.importorskip("pandas")
 

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from netdial.core.errors import ConfigError, DataError, MissingExtra
 from netdial.data import TableOptions, load_data
-from netdial.data.tables.cells import read_cells
-from netdial.data.tables.dialect import find_dialect, unique_names
-from netdial.data.tables.inputs import Number
-from netdial.data.tables.read import Table, read_table
+from netdial.data.tables.columns.cells import read_cells
+from netdial.data.tables.columns.number import Number
+from netdial.data.tables.files.dialect import find_dialect
+from netdial.data.tables.files.frame import Table
+from netdial.data.tables.files.headings import unique_names
+from netdial.data.tables.files.read import read_table
 from netdial.data.tables.source import kept_as_file
 
 pd = pytest.importorskip("pandas")

@@ -12,7 +12,9 @@ import torch
 
 from netdial.core.errors import CheckpointError, DataError, ShapeError
 from netdial.data import TableSchema, load_data
-from netdial.data.tables.inputs import Category, Date, Number, date_parts
+from netdial.data.tables.columns.category import Category
+from netdial.data.tables.columns.date import Date, date_parts
+from netdial.data.tables.columns.number import Number
 
 pd = pytest.importorskip("pandas")
 

@@ -12,14 +12,15 @@ from torch import Tensor
 from netdial.core.errors import ConfigError, DataError, some_of
 from netdial.data.dataset import PARTS, Dataset
 from netdial.data.split import split_rows
-from netdial.data.tables.cells import numbers_of, read_cells
+from netdial.data.tables.columns.cells import read_cells
+from netdial.data.tables.columns.new import numbers_of
 from netdial.data.tables.options import TableOptions, refuse
-from netdial.data.tables.words import Array
+from netdial.data.tables.words.texts import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from netdial.data.tables.read import Table
+    from netdial.data.tables.files.frame import Table
 
 _WORDS = {
     "train": ("train", "training", "trn", "tr"),

@@ -17,12 +17,13 @@ from netdial.core.storage.files import write_atomic
 from netdial.data._optional import require
 from netdial.data.dataset import PARTS, Dataset
 from netdial.data.folder import fingerprints
-from netdial.data.tables.cells import texts_of
+from netdial.data.tables.columns.stored import texts_of
+from netdial.data.tables.files.frame import Frame, Table, as_frame, named
+from netdial.data.tables.files.read import locate_table, read_table
 from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.parts import row_weights, times_of
-from netdial.data.tables.read import Frame, Table, as_frame, locate_table, named, read_table
 from netdial.data.tables.schema import TableSchema
-from netdial.data.tables.words import Array
+from netdial.data.tables.words.texts import Array
 
 if TYPE_CHECKING:
     import pandas as pd

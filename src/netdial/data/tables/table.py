@@ -20,8 +20,10 @@ from netdial.data.assemble import assemble
 from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.scale import standard_targets
 from netdial.data.split import split_rows
-from netdial.data.tables.cells import Cells, read_cells, texts_of
-from netdial.data.tables.columns import Learned, learn_columns
+from netdial.data.tables.columns.cells import read_cells
+from netdial.data.tables.columns.stored import Cells, texts_of
+from netdial.data.tables.files.frame import Frame, Table
+from netdial.data.tables.learn import Learned, learn_columns
 from netdial.data.tables.options import (
     TableFault,
     TableOptions,
@@ -39,7 +41,6 @@ from netdial.data.tables.parts import (
     split_by_time,
     times_of,
 )
-from netdial.data.tables.read import Frame, Table
 from netdial.data.tables.schema import TableSchema
 from netdial.data.tables.source import Share, check_apart, own_part, rows_text, source_of
 from netdial.data.tables.target import (
@@ -50,7 +51,7 @@ from netdial.data.tables.target import (
     target_json,
     target_names,
 )
-from netdial.data.tables.words import Array
+from netdial.data.tables.words.texts import Array
 
 VALID, TEST = 0.2, 0.2
 

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from netdial.core.errors import ConfigError, DataError
 from netdial.data.dataset import Kind
-from netdial.data.tables.cells import Cells, read_cells, texts_of
-from netdial.data.tables.dialect import no_headings
+from netdial.data.tables.columns.cells import read_cells
+from netdial.data.tables.columns.stored import Cells, texts_of
+from netdial.data.tables.files.frame import Table
+from netdial.data.tables.files.headings import no_headings
 from netdial.data.tables.options import TableFault, TableOptions, as_list, listed
-from netdial.data.tables.read import Table
-from netdial.data.tables.words import MISSING_WORDS, Array
+from netdial.data.tables.words.texts import MISSING_WORDS, Array
 
 if TYPE_CHECKING:
     import pandas as pd

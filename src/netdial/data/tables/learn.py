@@ -16,12 +16,14 @@ import torch
 
 from netdial.core.errors import DataError
 from netdial.data.scale import moments
-from netdial.data.tables.cells import Cells
-from netdial.data.tables.inputs import DATE_PARTS, Category, Date, Number, date_parts
+from netdial.data.tables.columns.category import Category
+from netdial.data.tables.columns.date import DATE_PARTS, Date, date_parts
+from netdial.data.tables.columns.model import LeftOut
+from netdial.data.tables.columns.number import Number
+from netdial.data.tables.columns.stored import Cells
 from netdial.data.tables.options import TableOptions, as_list
-from netdial.data.tables.schema import LeftOut
 from netdial.data.tables.target import Goal
-from netdial.data.tables.words import Array, text_of
+from netdial.data.tables.words.texts import Array, text_of
 
 MAX_TEXTS = 50  # different texts a column may always have; above, at most half of the rows
 _SQUEEZED = 0.05  # standard deviation without one value over that with it, below which it is told
