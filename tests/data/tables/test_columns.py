@@ -230,6 +230,14 @@ DATES = [
     (["01/31/2020", "01/02/1970"], [18292, 1]),
     (["2020/1/31", "NA"], [18292, None]),
     (["1970-01-01T00:00:00+02:00", "1970-01-02 00:00:00.5"], [-1 / 12, 1 + 0.5 / 86400]),
+    (["3 Jan 2020", "2. January 1970"], [18264, 1]),
+    (["Jan 3, 2020", "Sept. 2nd, 1970", "Fri, January 03 2020"], [18264, 244, 18264]),
+    (["03JAN2020", "02-Jan-1970", "02jan1970:18:00:00"], [18264, 1, 1.75]),
+    (["2020-Jan-03", "1970 january 2"], [18264, 1]),
+    (["2020-01-03 4:05 PM", "1970-01-02 12:00 a.m."], [18264 + 965 / 1440, 1]),
+    (["1/13/2020, 12:30:00 PM", "1/2/1970, 6:00 am"], [18274 + 12.5 / 24, 1.25]),
+    (["Fri, 03 Jan 2020 06:00:00 GMT", "02 Jan 1970 00:00:00 +0000"], [18264.25, 1]),
+    (["20200103", "1970-01-02"], [18264, 1]),
 ]
 
 
@@ -241,6 +249,41 @@ def test_dates(tmp_path: Path, words: list[str], days: list[float | None]) -> No
     assert column.kind == "date" and column.missing == (None in days)
     want = np.array([np.nan if value is None else value for value in days])
     np.testing.assert_allclose(column.read(pd.Series(words), ()), want, atol=1e-9)
+
+
+@pytest.mark.parametrize("word", ["31 Feb 2020", "2020-01-03 13:05 PM"])
+def test_what_is_no_date_stays_a_text(tmp_path: Path, word: str) -> None:
+    schema = read(tmp_path, {"d": [word, "1 Mar 2020"] * (N // 2)}).schema
+    assert schema is not None and schema.inputs[1].kind == "category"
+
+
+@pytest.mark.parametrize("name", ["date", "When", "order_date", "Date of birth", "orderDate"])
+def test_dates_without_marks_are_dates_under_a_name_that_says_so(tmp_path: Path, name: str) -> None:
+    """As numbers, the last day of a month would lie 70 before the first of the next, and 8870 at the end of a year."""
+    days = pd.date_range("2019-12-01", periods=N)
+    plain = read(tmp_path, {name: days.astype(str)})
+    whole = days.strftime("%Y%m%d").astype(int).to_numpy()
+    splits = read(tmp_path, {name: whole})
+    assert torch.equal(splits.train.x, plain.train.x)
+    said = (
+        f"{name}: 20191201 and the like are read as dates; --parse-dates off reads them as numbers"
+    )
+    assert said in splits.source["notes"]
+    assert splits.schema is not None and plain.schema is not None
+    new = pd.DataFrame({"x": [0.0, 0.0], name: [20200105, None]})
+    day = pd.DataFrame({"x": [0.0, 0.0], name: ["2020-01-05", None]})
+    assert torch.equal(splits.schema.encode_rows(new).x, plain.schema.encode_rows(day).x)
+    off = read(tmp_path, {name: whole}, parse_dates="off").schema
+    assert off is not None and off.inputs[1].kind == "number"
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [("amount", 20200229), ("update", 20200229), ("date", 20200231), ("date", 21000101)],
+)
+def test_other_whole_numbers_stay_numbers(tmp_path: Path, name: str, last: int) -> None:
+    schema = read(tmp_path, {name: [*([20200101, 20200102] * N)[: N - 1], last]}).schema
+    assert schema is not None and schema.inputs[1].kind == "number"
 
 
 def test_dates_in_other_ways(tmp_path: Path) -> None:

@@ -482,15 +482,13 @@ def test_codes_of_nineteen_digits_stay_apart_beside_a_gap(tmp_path: Path, name: 
 @pytest.mark.parametrize(
     ("form", "words"),
     [
-        ("%d-%b-%Y", "date in a form that is not read"),
-        ("%b %d, %Y", "date in a form that is not read"),
+        ("%d-%b-%y", "date in a form that is not read"),
         ("%b %Y", "date in a form that is not read"),
-        ("%m/%d/%Y %I:%M %p", "date in a form that is not read"),
         ("%d.%m.%y", "date in a form that is not read"),
         ("%Y-%m", "date in a form that is not read"),
         ("%H:%M:%S", "looks like a time"),
-        ("%B %d, %Y", "date in a form that is not read"),
         ("%d.%m.%Y %H:%M", ""),
+        ("%B %d, %Y", ""),
         ("%Y-%m-%d", ""),
         ("2016-%d", ""),  # a season, 2016-17, is no month
         ("Marble %d", ""),

@@ -6,6 +6,7 @@ Numbers may have a decimal comma or marks between thousands. Among numbers and d
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -50,12 +51,19 @@ if TYPE_CHECKING:
 
     from netdial.data.tables.files.frame import Table
 
+_DATE_NAME = re.compile(
+    r"(?i:^|[^a-z])(?i:date|day|when|dob|birthday)(?i:[^a-z]|$)|[a-z]Date([^a-z]|$)"
+)
+"""A heading that dates have: when, order_date, Date of birth, orderDate."""
+
 
 def read_cells(
     column: pd.Series[Any], name: str, table: Table, options: TableOptions
 ) -> tuple[Cells, list[TableFault]]:
     """Returns a column of a table as what it looks like, and what is wrong with it."""
     cells, problems = _read(column, name, table, options)
+    if cells.kind == "number" and options.parse_dates != "off" and _DATE_NAME.search(name):
+        cells = _written_in_one(cells)
     distinct = cells.kind != "nothing" and bool(column.is_unique) and not bool(column.isna().any())
     return replace(cells, distinct=distinct), problems
 
@@ -81,6 +89,21 @@ def _read(
         stored.values[stored.values == number] = np.nan
     stored = replace(stored, decimal=table.decimal)
     return stored, _infinite(stored.values, name) if stored.kind == "number" else []
+
+
+def _written_in_one(cells: Cells) -> Cells:
+    """Returns numbers such as 20200413 as dates if all of them are dates of 1900 to 2099, else as they are."""
+    gone = np.isnan(cells.values)
+    known, place = np.unique(cells.values[~gone], return_inverse=True)
+    if not len(known) or known[0] < 1900_01_01 or known[-1] > 2099_12_31 or (known % 1).any():
+        return cells
+    days = dates([f"{value:.0f}" for value in known], "month-first")
+    if days is None:
+        return cells
+    values = np.full(len(gone), np.nan)
+    values[~gone] = days[place]
+    how = f"{int(known[0])} and the like are read as dates; --parse-dates off reads them as numbers"
+    return Cells("date", values, "; ".join(filter(None, [how, cells.remark])))
 
 
 def _from_texts(

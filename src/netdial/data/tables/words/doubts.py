@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from netdial.data.tables.options import TableFault, TableOptions
-from netdial.data.tables.words.dates import YEAR_FIRST, YEAR_LAST, Order, dates
+from netdial.data.tables.words.dates import MONTH, Order, dates, is_dated
 from netdial.data.tables.words.numbers import THOUSAND, bare, find_style
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def almost_numbers(words: Sequence[str], table: Table, options: TableOptions) ->
 
 def almost_dates(words: Sequence[str], order: Order) -> list[str]:
     """Returns the few words that keep a column from being one of dates; none if there are many, or few dates."""
-    others = [w for w in words if not (YEAR_FIRST.fullmatch(w) or YEAR_LAST.fullmatch(w))]
+    others = [word for word in words if not is_dated(word)]
     rest = sorted(set(words).difference(others))
     few = max(_FEW_WORDS, len(words) // 20)
     if len(others) > few or len(rest) < _MANY_NUMBERS:
@@ -90,22 +90,19 @@ def open_order(words: Sequence[str], name: str) -> TableFault:
     )
 
 
-_MONTH = (
-    r"(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)(r?uary?|ch|il|[iey]|ust|(o|em)ber)?\.?"
-)
-
 _DAY = r"(0?[1-9]|[12]\d|3[01])"
 
 _TIME = r"([T ,]+\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\.?)?)?"
 
 _OTHER_DATE = re.compile(
-    rf"({_DAY}[-/. ]+{_MONTH}[-/., ]+\d{{2,4}}|{_MONTH}[-/. ]*({_DAY}[-/., ]+)?\d{{2,4}}"
-    rf"|\d{{4}}-(0[1-9]|1[012])|{_DAY}(?P<mark>[-/.]){_DAY}(?P=mark)(\d{{2}}|\d{{4}})){_TIME}",
+    rf"({_DAY}[-/. ]*{MONTH}[-/., ]*\d{{2}}|{MONTH}[-/. ]*{_DAY}[-/., ]+\d{{2}}|{MONTH}[-/., ]*(\d{{2}}|\d{{4}})"
+    rf"|\d{{4}}-(0[1-9]|1[012])|{_DAY}(?P<mark>[-/.]){_DAY}(?P=mark)\d{{2}}){_TIME}",
     re.I,
 )
+"""A date in a form that is not read, such as 13-Apr-20, 13.04.20 and April 2020."""
 
 _MOMENT = re.compile(r"(-?\d+ days?,? )?\+?\d{1,3}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\.?)?", re.I)
-"""Dates in forms that are not read, such as 13-Apr-2020 and 13.04.20; and times of day, or spans of time."""
+"""A time of day, or a span of time."""
 
 
 def in_thousands(words: Iterable[object]) -> str:
@@ -135,11 +132,12 @@ def open_points(
 def moment_note(words: Sequence[str]) -> str:
     """Returns what to know of texts that all are dates in a form that is not read, or times; nothing if they are not.
 
-    >>> moment_note(["13-Apr-2020", "2-Mar-2021"]), moment_note(["may", "june"])
-    ("'13-Apr-2020' looks like a date in a form that is not read; write it as 2024-12-31", '')
+    >>> moment_note(["13-Apr-20", "2-Mar-2021"]), moment_note(["may", "june"])
+    ("'13-Apr-20' looks like a date in a form that is not read; write it as 2024-12-31", '')
     """
-    if len(words) > 1 and all(map(_OTHER_DATE.fullmatch, words)):
-        return f"{words[0]!r} looks like a date in a form that is not read; write it as 2024-12-31"
+    unread = [word for word in words if _OTHER_DATE.fullmatch(word)]
+    if len(words) > 1 and unread and all(word in unread or is_dated(word) for word in words):
+        return f"{unread[0]!r} looks like a date in a form that is not read; write it as 2024-12-31"
     if len(words) > 1 and all(map(_MOMENT.fullmatch, words)):
         return f"{words[0]!r} looks like a time, which is read as a text; write times as numbers, such as hours"
     return ""
