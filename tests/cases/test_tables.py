@@ -328,6 +328,23 @@ def test_a_percent_is_a_hundredth_as_excel_stores_it(tmp_path: Path) -> None:
     assert torch.equal(mine.x, bare.x) and "0.125 for 12.5%" in bare.remarks[0]
 
 
+@pytest.mark.parametrize(
+    "text", ["x;z\n12,5%;0,5\n1.203,25 %;NA\n", 'x,z\n"12,5%",0.5\n"1203,25%",NA\n']
+)
+@right
+def test_marks_of_a_file_with_decimal_commas(tmp_path: Path, text: str) -> None:
+    """``12,5%`` in a new file is ``12.5%`` of training, as 12,5 is 12.5."""
+    data = rows_csv(tmp_path, lambda i: f"{i * 37 % 60 / 4}%", lambda i: f"{i * 7 % 13 + 0.5}%")
+    schema = nd.load_data(data, target="y").schema
+    assert schema is not None
+    (tmp_path / "new.csv").write_text(text)
+    plain = schema.encode_rows(pd.DataFrame({"x": ["12.5%", "1203.25%"], "z": [0.5, None]}))
+    found = schema.encode_rows(schema.read_file(tmp_path / "new.csv"))
+    assert torch.equal(found.x, plain.x) and found.remarks == plain.remarks
+    (tmp_path / "new.csv").write_text(text.replace("z", "y").replace("0,5", "7,5%"))
+    assert schema.encode_target(schema.read_file(tmp_path / "new.csv")[:1]).isfinite().all()
+
+
 @right
 def test_a_percent_in_runs_made_before_it_was_a_hundredth(tmp_path: Path) -> None:
     """A schema that does not say how % is read leaves it out, as the network was trained."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from netdial.core.errors import DataError
 from netdial.data.tables.columns.cells import read_cells
 from netdial.data.tables.columns.model import FrozenModel
 from netdial.data.tables.columns.new import numbers_of
 from netdial.data.tables.columns.stored import texts_of
-from netdial.data.tables.words.numbers import mark_of, numbers
+from netdial.data.tables.words.numbers import mark_of, numbers, restyled
 from netdial.data.tables.words.texts import MISSING_WORDS, Array
 
 if TYPE_CHECKING:
@@ -45,23 +47,31 @@ class Style(FrozenModel):
     def own(
         self, column: pd.Series[Any], name: str, table: Table, options: TableOptions
     ) -> Array | None:
-        """Returns a column of a new file as float64 [B], found as in training, where the file writes numbers in another way.
+        """Returns a column of a new file [B], found as in training, where the file writes numbers in another way.
+
+        Numbers are float64, NaN where missing; with a mark such as % they are texts that have it, in this style.
 
         Raises:
             DataError: 1,234 may be a thousand, and nothing in the file decides.
         """
         if column.dtype.kind in "biuf" or table.sep is None:
             return None
-        words = [word for word in set(texts_of(column, options.na)) if word]
-        words = [word for word in words if word.lower() not in MISSING_WORDS]
+        texts = texts_of(column, options.na)
+        words = [word for word in set(texts) if word and word.lower() not in MISSING_WORDS]
         plain = table.sep == "," or table.decimal == self.decimal
-        alike = plain and numbers(words, [(self.decimal, self.thousands)]) is not None
-        if alike or mark_of(words):
+        if plain and numbers(words, [(self.decimal, self.thousands)]) is not None:
             return None
         cells, problems = read_cells(column, name, table, options)
         if problems:
             raise DataError(problems[0].text)
-        return cells.values if cells.kind == "number" else None
+        if cells.kind != "number":
+            return None
+        if not cells.mark:
+            return cells.values
+        found = {
+            word: restyled(word, cells.decimal, cells.thousands, self.decimal) for word in words
+        }
+        return np.asarray([found.get(text, text) for text in texts], dtype=object)
 
     def unlike(self, column: pd.Series[Any], where: str) -> str:
         """Returns a remark if new cells have another mark than those of training, where that may be another number."""

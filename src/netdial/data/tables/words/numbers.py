@@ -85,13 +85,23 @@ def number(word: str, decimal: str, thousands: str | None, *, hundredths: bool =
     >>> number("12.5%", ".", None), number("$1,200", ".", ","), number("12.5%", ".", None, hundredths=False)
     (0.125, 1200.0, 12.5)
     """
-    plain = bare(word)
-    if thousands is not None:
-        plain = re.sub("[ \u00a0\u202f]" if thousands == " " else re.escape(thousands), "", plain)
-    plain = plain.replace(decimal, ".").lower().replace("d", "e")  # Fortran writes 1.5D+03
+    plain = (
+        restyled(bare(word), decimal, thousands, ".").lower().replace("d", "e")
+    )  # Fortran: 1.5D+03
     if hundredths and unit_mark(word) == "%":
         return float(Decimal(plain).scaleb(-2))  # 63.7 / 100 is not the float next to .637
     return float(plain)
+
+
+def restyled(word: str, decimal: str, thousands: str | None, other: str) -> str:
+    """Returns a number of a style with another decimal mark and nothing between its thousands.
+
+    >>> restyled("$1.234,5", ",", ".", ".")
+    '$1234.5'
+    """
+    if thousands is not None:
+        word = re.sub("[ \u00a0\u202f]" if thousands == " " else re.escape(thousands), "", word)
+    return word.replace(decimal, other)
 
 
 def bare(word: str) -> str:
