@@ -111,6 +111,38 @@ def test_what_a_loss_holds_is_of_the_type_of_training_where_members_are_scored()
     nd.choose(family, (X, labels), shares=[0.0, 0.5], lams=3)
 
 
+class Scaled(nn.Module):
+    """A loss with a number that a user may want to have trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("weight", torch.tensor([1.0, 5.0]))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.scale * F.cross_entropy(outputs, targets, self.weight, reduction="none")
+
+
+@pytest.mark.parametrize("double", ["network", "precision"])
+def test_a_loss_that_holds_numbers_in_single_precision_scores_those_in_double(double: str) -> None:
+    loss, labels = Scaled().requires_grad_(False), Y[:, 0].long()
+    if double == "network":
+        family = nd.fit(net().double(), (X, labels), loss=loss, **SHORT)
+    else:
+        family = nd.fit(net(), (X, labels), loss=loss, precision="64-true", **SHORT)
+    found = nd.evaluate(family, (X, labels), lams=[1.0], loss=loss).column("loss")
+    assert loss.weight.dtype == torch.float32
+    with torch.no_grad():
+        due = loss.double()(family.export(1.0).double()(X.double()), labels).mean()
+    assert found == pytest.approx([float(due)], rel=1e-6)
+
+
+@pytest.mark.parametrize("train", [nd.fit, nd.shrink])
+def test_a_loss_whose_parameters_nobody_would_train_is_refused(train: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match=r"Scaled: has parameters of its own \(scale\)"):
+        train(net(), (X, Y[:, 0].long()), loss=Scaled(), **SHORT)
+
+
 def test_what_a_loss_holds_goes_where_the_outputs_are() -> None:
     """Training moves a network to the accelerator, and members are scored on the processor."""
     task = Loss.of(nn.CrossEntropyLoss(weight=torch.ones(2)))

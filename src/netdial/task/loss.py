@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -134,6 +135,7 @@ class Loss(Task):
         """Returns what the function says of outputs of a few examples that it cannot take."""
         if targets is None or self.function is None:
             return ""
+        self = self._in_type(outputs.dtype)
         with torch.enable_grad():
             given = outputs.detach().requires_grad_()
             try:
@@ -174,6 +176,16 @@ class Loss(Task):
         """Returns the task with whether the function gives one number for a batch, and the type of its outputs."""
         if self.function is None:
             return self
+        self = self._in_type(outputs.dtype)
         with torch.no_grad():
-            whole = self.function(outputs, targets).numel() == 1
+            whole = self.function(outputs, targets).numel() == 1  # type: ignore[misc]
         return replace(self, whole=whole, dtype=outputs.dtype)
+
+    def _in_type(self, dtype: torch.dtype) -> Loss:
+        """Returns the task with a copy of the function where it is a module that holds numbers of another type."""
+        if not isinstance(self.function, nn.Module):
+            return self
+        held = (*self.function.parameters(), *self.function.buffers())
+        if all(t.dtype == dtype.to_real() for t in held if t.is_floating_point()):
+            return self
+        return replace(self, function=copy.deepcopy(self.function).to(dtype.to_real()))

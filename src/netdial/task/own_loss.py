@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
-from netdial.core.errors import ConfigError, TraceError, first_line
+from netdial.core.errors import ConfigError, TraceError, first_line, some_of
 from netdial.core.inputs import OneTensor, Packing, PartedInputs, ScoredOutput, structured
 from netdial.core.outputs import contents_kept, evaluating, same_outputs
 from netdial.data.dataset import Dataset, match
@@ -47,7 +47,8 @@ def asked(
         known: the task that a family was trained for.
 
     Raises:
-        ConfigError: both were given; or the network's own loss needs more than its outputs and labels.
+        ConfigError: both were given; the function has parameters, which nothing would train; or the network's own loss needs
+            more than its outputs and labels.
     """
     if loss is not None and kind is not None:
         raise ConfigError(
@@ -57,6 +58,12 @@ def asked(
         if not callable(loss):
             raise ConfigError(
                 f"loss={loss!r}: expected a function of (outputs, targets), for example torch.nn.BCEWithLogitsLoss()"
+            )
+        leaves = loss.named_parameters() if isinstance(loss, nn.Module) else ()
+        if own := [name for name, leaf in leaves if leaf.requires_grad]:
+            raise ConfigError(
+                f"loss {type(loss).__name__}: has parameters of its own ({some_of(own)}), and those of the network alone are "
+                "trained; put them into the network, or freeze them if they are to stay (loss.requires_grad_(False))"
             )
         return Loss.of(loss)
     lost = isinstance(known, Loss) and known.function is None
