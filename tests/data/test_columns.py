@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,31 @@ def test_what_became_of_a_family_knows_its_columns(name: str, family: nd.Family)
     with pytest.raises(DataError, match="in another order"):
         nd.evaluate(made, (TURNED, Y), lams=[1.0])
     nd.evaluate(made, (FRAME, Y), lams=[1.0])
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("form", ["arrays", "table", "images"])
+def test_inputs_that_are_scaled_otherwise_are_told_of(form: str) -> None:
+    """As the numbers of a table are that its network never met: those of the parts are standardised."""
+    raw, net = X * torch.tensor([1.0, 30.0, 0.1]) + torch.tensor([13.0, 750.0, 2.0]), network()
+    if form == "table":
+        given = pandas.DataFrame(raw.numpy(), columns=["a", "b", "c"]).assign(kind=Y.numpy())
+        train = nd.load_data(given, target="kind").train
+    elif form == "images":
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        train = nd.Dataset(torch.rand(24, 1, 4, 4), Y)
+        raw = 255 * train.x
+    else:
+        train = nd.Dataset(X, Y)
+    made = nd.fit(net, train, train, **ONCE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nd.evaluate(made, train, lams=[1.0])
+        nd.evaluate(made, (train.x[:5], train.y[:5]), lams=[1.0])
+    with pytest.warns(UserWarning, match="scaled otherwise than in training: (input 1|they) ha"):
+        nd.evaluate(made, (raw, Y), lams=[1.0])
+    with pytest.warns(UserWarning, match="validation part: the inputs are scaled otherwise"):
+        nd.fit(net, train, (raw, Y), **ONCE)
 
 
 def test_noise_and_intervals_of_a_regression() -> None:

@@ -76,6 +76,7 @@ def test_a_family_predicts_classes_from_a_frame_and_from_a_file(
     totals = found[["probability of setosa", "probability of virginica"]].sum(axis=1)
     np.testing.assert_allclose(totals, 1)
     pandas.testing.assert_frame_equal(found, model.predict(str(table), lam=0.01))
+    pandas.testing.assert_frame_equal(found, model.predict(frame.to_dict("records"), lam=0.01))
     rows = data.rows["train"].numpy()
     wanted = family.export(0.01)(data.train.x).softmax(1)[:, 0].detach()
     np.testing.assert_allclose(found["probability of setosa"].to_numpy()[rows], wanted, atol=1e-6)

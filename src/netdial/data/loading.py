@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from netdial.data import embedded, user
 from netdial.data.dataset import Kind, Splits
 from netdial.data.images import cifar10, mnist
 from netdial.data.tables.files.frame import Frame
-from netdial.data.tables.options import SUFFIXES, is_table, table_options
+from netdial.data.tables.options import SUFFIXES, as_list, is_table, table_options
 from netdial.data.tables.source import Share
 from netdial.data.tables.table import load_table
 
@@ -29,7 +30,7 @@ def load_data(
     name: str | Path | Frame,
     *,
     data_dir: str | Path | None = None,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     kind: Kind | None = None,
     seed: int = 0,
     valid: Share | None = None,
@@ -45,7 +46,7 @@ def load_data(
             here; ``load_user`` gives it too).
         data_dir: Folder of MNIST, CIFAR-10 and tables; default: the environment variable
             NETDIAL_DATA.
-        target: Column to predict; for tables only.
+        target: Column to predict, or several of numbers, as a list or with commas between; for tables only.
         kind: Overrules the kind of task; for tables and user functions only.
         seed: Decides the split; the same seed always gives the same parts.
         valid: Fraction for validation; default 0.2, or 0.1 of the training images for MNIST and
@@ -62,6 +63,7 @@ def load_data(
         MissingExtra: if a library of the extra ``data`` is needed and not installed.
     """
     name = name if isinstance(name, Frame) else str(name)
+    target = target if target is None or isinstance(target, str) else as_list(target)
     if isinstance(name, Frame) or is_table(name):
         return load_table(
             name,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from netdial.core.arguments import checked
 from netdial.core.errors import ConfigError, DataError, ShapeError, unknown
+from netdial.core.inputs import InputColumns
 from netdial.core.layout import Layout, Params
 from netdial.core.outputs import without_casting
 from netdial.family.blend import Blend
@@ -44,7 +45,7 @@ class Varying(nn.Module):
         groups: leaves under other posteriors, by the posterior's name.
         kept: bool ``[P]``, what was not pruned (``restrict``); None keeps all.
         anchor: centre of the prior, and the unit of distances from it, ``[2, P]``; None for zero.
-        columns: names of the columns of the frame that it was trained on; empty for other data, and once it comes from a file.
+        columns: those of the inputs that it was trained on; nothing is known of them once it comes from a file.
     """
 
     config: FamilyConfig
@@ -55,7 +56,7 @@ class Varying(nn.Module):
     groups: Mapping[str, LeafGroup]
     kept: Tensor | None
     anchor: Tensor | None
-    columns: tuple[str, ...] = ()
+    columns: InputColumns = InputColumns()
 
     def _start(
         self,

@@ -217,10 +217,10 @@ def _remarked(
 def _inputs(use: Use, rows: Any) -> tuple[Tensor, tuple[str, ...], Any]:
     """Returns inputs ``[B, ...]``, remarks, and the index of the rows if they have one."""
     if use.table is not None and not isinstance(rows, Tensor):
-        if isinstance(rows, str | Path):
-            rows = use.table.read_file(rows)
+        rows = use.table.read_file(rows) if isinstance(rows, str | Path) else rows
         encoded: Encoded = use.table.encode_rows(rows)
-        return encoded.x, encoded.remarks, getattr(rows, "index", None)
+        index = None if isinstance(rows, list) else getattr(rows, "index", None)
+        return encoded.x, encoded.remarks, index
     try:
         found = rows if isinstance(rows, Tensor) else np.asarray(rows)
         x = torch.as_tensor(found)

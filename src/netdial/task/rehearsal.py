@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError, warn
-from netdial.core.inputs import OneTensor, Packing, one_tensor, packing_of
+from netdial.core.inputs import InputColumns, OneTensor, Packing, one_tensor, packing_of
 from netdial.core.outputs import contents_kept, failing_in_words, modes_kept, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
@@ -37,7 +37,7 @@ def admit(
     kind: str | Task | None = None,
     known: Task | None = None,
     part: str = "data",
-    columns: tuple[str, ...] = (),
+    columns: InputColumns | None = None,
 ) -> tuple[Dataset, Task]:
     """Returns data in memory, in the number type of a network that has been tried on two of the examples, and their task.
 
@@ -49,7 +49,7 @@ def admit(
         kind: the task asked for, by name or as a value; by default ``known``, else the one that the targets suggest.
         known: the task that a family was trained for.
         part: what the data are, for messages.
-        columns: names of the columns of the frame that the network was trained on, see ``Varying.columns``.
+        columns: the columns that the network was trained on, see ``Varying.columns``.
 
     Raises:
         DataError: the data cannot be used, or there are none.

@@ -135,7 +135,7 @@ def test_several_targets_of_0_and_1_are_said_to_be_numbers(tmp_path: Path) -> No
     table["a"], table["b"] = table["price"] > middle, (table["price"] < middle).astype(int)
     found = load_data(str(save(table, tmp_path / "t.csv")), target="a,b").source["notes"]
     assert any("'a', 'b'" in note and "not as probabilities" in note for note in found)
-    found = load_data(str(tmp_path / "t.csv"), target="price,b").source["notes"]
+    found = load_data(str(tmp_path / "t.csv"), target=["price", "b"]).source["notes"]
     assert not any("probabilities" in note for note in found)
 
 

@@ -139,7 +139,7 @@ def admitted(
         loss: or a loss function of (outputs, targets).
     """
     known = net.task if isinstance(net, Family) else None
-    columns = net.columns if isinstance(net, Family) else ()
+    columns = net.columns if isinstance(net, Family) else None
     check_columns(columns, data, "training part")
     held = as_dataset(data, part="training part")
     asked_for = asked(template(net), held, kind, loss, known)
