@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -20,6 +21,8 @@ from netdial.channels.layers.switch import Switch
 from netdial.channels.sizes import strip, thetas
 from netdial.core.errors import ConfigError, TraceError
 from netdial.data.dataset import Dataset
+from netdial.models.recipe import save_network
+from netdial.models.restoring import load_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, shrink
@@ -280,6 +283,8 @@ SCRIPT = """
 import sys, time, torch
 from pathlib import Path
 from torch import nn
+from netdial.models.recipe import save_network
+from netdial.models.restoring import load_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import prepare, run
 from netdial.core.storage.container import save_tree
@@ -462,3 +467,34 @@ def test_a_network_that_drops_numbers_trains_alike_on_batches_of_any_size() -> N
     data = torch.randint(20, (96, 5), generator=source), torch.arange(96) % 3
     torch.manual_seed(0)
     assert shrink(Words(), data, epochs=1, batch_size=32).net
+
+
+class Normed(nn.GroupNorm):
+    """A normalisation with its activation, as libraries write it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", [nn.GroupNorm, Normed])
+def test_groups_of_channels_that_are_normalised_together_go(
+    norm: type[nn.GroupNorm], tmp_path: Path
+) -> None:
+    def net() -> nn.Module:
+        torch.manual_seed(0)
+        middle = [nn.Conv2d(3, 16, 3), norm(4, 16), nn.Conv2d(16, 16, 3), norm(4, 16)]
+        return nn.Sequential(*middle, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2))
+
+    x = torch.randn(256, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0].mean((1, 2)) > 0).long()
+    shrunk = shrink(net(), (x, y), lam=0.3, epochs=20, batch_size=64, seed=0)
+    assert shrunk.events
+    small = shrunk.fold()[0]
+    left = [len(small.get_parameter(name)) for name in ("1.weight", "3.weight")]
+    assert min(left) < 16 and all(size % 4 == 0 for size in left)
+    assert not any(isinstance(part, Switch) for part in small.modules())
+    save_network(shrunk, tmp_path / "small.safetensors")
+    again = load_network(tmp_path / "small.safetensors", net())
+    assert type(again) is nn.Sequential
+    torch.testing.assert_close(again(x[:5]), shrunk.net.eval()(x[:5]), rtol=1e-4, atol=1e-5)

@@ -69,8 +69,8 @@ class Graph:
             example: at least one input ``[b, ...]``; two or more keep the batch apart from dimensions of size 1.
             lenient: channels that an unknown operation touches, or whose count is written in the code, stay whole, in
                 place of being refused.
-            heads: of channels that are split into heads, ``whole`` heads go, or channels ``inside`` of them, the same of
-                each head.
+            heads: of channels that are split into heads, or normalised in groups, ``whole`` ones go, or channels ``inside`` of
+                them, the same of each.
 
         Raises:
             TraceError: the network cannot be traced, or an operation has no rule; the message names the node.

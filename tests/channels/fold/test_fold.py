@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
@@ -116,6 +117,26 @@ each_layer = pytest.mark.parametrize(
 
 def norm_for(shape: tuple[int, ...], channels: int, **options: Any) -> nn.Module:
     return NORMS[max(len(shape) - 3, 0)](channels, **options)
+
+
+@pytest.mark.parametrize("name", ["group", "instance", "group by function", "batch by function"])
+def test_a_switch_goes_into_the_weight_of_a_normalisation_before_it(name: str) -> None:
+    given = (nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(4)))
+    norms: dict[str, Callable[[Any, Tensor], Tensor]] = {
+        "group": lambda n, h: n.group(h),
+        "instance": lambda n, h: n.instance(h),
+        "group by function": lambda n, h: F.group_norm(h, 2, n.weight, n.bias),
+        "batch by function": lambda n, h: F.batch_norm(
+            h, torch.zeros(4).to(h), torch.ones(4).to(h), n.weight, n.bias
+        ),
+    }
+    parts = {"conv": nn.Conv2d(2, 4, 1), "switch": Switch(4), "out": nn.Conv2d(4, 2, 1)}
+    parts |= {"group": nn.GroupNorm(2, 4), "instance": nn.InstanceNorm2d(4, affine=True)}
+    net = Graph(lambda n, x: n.out(n.switch(norms[name](n, n.conv(x))).sigmoid()), **parts)
+    net.weight, net.bias = given
+    with torch.no_grad():
+        net.switch.theta.copy_(torch.randn(4))
+    assert left(net.double(), torch.randn(3, 2, 5, 5).double()) == {}
 
 
 @pytest.mark.slow

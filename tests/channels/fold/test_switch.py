@@ -213,6 +213,30 @@ def test_asking_for_a_shape_is_not_reading() -> None:
     assert net(torch.randn(4, 2, 2, 2)).shape == (4, 2)
 
 
+@pytest.mark.parametrize(
+    ("norm", "behind"),
+    [
+        (nn.GroupNorm(2, 4), True),
+        (nn.InstanceNorm2d(4, affine=True), True),
+        (nn.GroupNorm(1, 4), False),
+        (nn.InstanceNorm2d(4), False),
+    ],
+    ids=["groups", "each", "one group", "no weight"],
+)
+def test_a_switch_stands_behind_norms_of_groups_whose_weight_takes_it_up(
+    norm: nn.Module, behind: bool
+) -> None:
+    """Before one it would do nothing until it is 0; of one group none can go, and without a weight it could not be folded."""
+    net = traced(lambda n, x: n.out(n.norm(n.conv(x))), **_around(norm))
+    insert_switches(net)
+    between = ["norm", "switch_conv"] if behind else ["switch_conv", "norm"]
+    assert order(net) == ["conv", *between, "out"]
+
+
+def _around(norm: nn.Module) -> dict[str, nn.Module]:
+    return {"conv": nn.Conv2d(2, 4, 1), "norm": norm, "out": nn.Conv2d(4, 2, 1)}
+
+
 def test_functional_batch_norm_counts_as_well() -> None:
     def run(n: nn.Module, x: Tensor) -> Tensor:
         return n.out(F.batch_norm(n.fc(x), None, None, training=True))

@@ -46,7 +46,14 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
     "transposed": (picture(nn.ConvTranspose2d(8, 5, 3), read=5), P, [8, 5], [False] * 2),
     "transposed, 2 groups": (picture(nn.ConvTranspose2d(8, 6, 3, groups=2), read=6), P, [4, 3], [False] * 2),
     "transposed, depthwise": (picture(nn.ConvTranspose2d(8, 16, 3, groups=8), read=16), P, [8], [False]),
-    "group norm": (picture(nn.GroupNorm(2, 8)), P, [4], [True]),
+    "group norm": (picture(nn.GroupNorm(4, 8)), P, [4], [False]),
+    "group norm of one group": (picture(nn.GroupNorm(1, 8)), P, [8], [True]),
+    "group norms of other groups": (picture(nn.GroupNorm(8, 8), nn.GroupNorm(4, 8)), P, [4], [False]),
+    "group norm by function": (
+        picture(Call(lambda s, x: F.group_norm(x, 4, s.w, s.b), w=torch.randn(8), b=torch.randn(8))), P, [4], [False],
+    ),
+    "group norm of single channels by function": (picture(Call(lambda s, x: F.group_norm(x, 8))), P, [8], [False]),
+    "group norm of one group by function": (picture(Call(lambda s, x: F.group_norm(x, 1))), P, [8], [True]),
     "group norm of single channels": (picture(nn.GroupNorm(8, 8)), P, [8], [False]),
     "bare group norm": (picture(nn.GroupNorm(8, 8, affine=False)), P, [8], [False]),
     "instance norm": (picture(nn.InstanceNorm2d(8)), P, [8], [False]),
@@ -243,6 +250,19 @@ def test_t4_channels_of_a_grouped_convolution_go_in_equal_numbers_from_every_gro
     graph = Graph.of(CASES["conv of 2 groups"][0].double(), P)
     first = graph.groups[0]
     assert first.slots[0].positions == ((0, 4), (1, 5), (2, 6), (3, 7))
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 8), Call(lambda s, x: F.group_norm(x, 2))])
+def test_group_norm_loses_whole_groups_or_as_many_channels_of_each(norm: nn.Module) -> None:
+    net = picture(norm).double()
+    whole, inside = (Graph.of(copy.deepcopy(net), P, heads=heads) for heads in ("whole", "inside"))
+    assert whole.groups[0].slots[0].positions == ((0, 1, 2, 3), (4, 5, 6, 7))
+    assert inside.groups[0].slots[0].positions == ((0, 4), (1, 5), (2, 6), (3, 7))
+    assert not whole.groups[0].mixed and inside.groups[0].mixed
+    for graph, left in ((whole, 4), (inside, 6)):
+        apply(graph.plan({graph.groups[0].name: [0]}), graph.traced)
+        assert graph.traced.get_submodule("0").weight.shape[0] == left
+        assert graph.traced(P).shape == net(P).shape
 
 
 def test_attention_loses_whole_heads() -> None:

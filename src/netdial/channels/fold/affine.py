@@ -21,9 +21,12 @@ Linear = nn.Linear | Convolution | Transposed
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 Scale = Switch | Norm
 Layer = Linear | Scale
+ByChannel = nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d
+"""Normalisations that go by their inputs, and have a weight and a bias for each channel if any."""
 Recurrent = nn.RNNBase | nn.RNNCellBase
 Reader = Layer | Recurrent
 Table = nn.Embedding | nn.EmbeddingBag
+Maker = Layer | ByChannel | Table
 
 BY_BATCH = "normalises by the batch even in evaluation (no running statistics)"
 
@@ -66,7 +69,7 @@ def normalisation(norm: Norm) -> tuple[Tensor, Tensor]:
     return scale, shift if norm.bias is None else shift + norm.bias
 
 
-def channel_dim(layer: Reader | Table, ndim: int) -> int:
+def channel_dim(layer: Reader | Maker, ndim: int) -> int:
     """Returns the dimension of a layer's channels in an input or output of ``ndim`` dimensions."""
     if isinstance(layer, Switch):
         return layer.dim % ndim
@@ -105,7 +108,7 @@ def _weighted(layer: Linear, vector: Tensor, *, output: bool) -> Tensor:
     return torch.mul(apart, spread).flatten(0, 1)
 
 
-def scale_output(layer: Layer | Table, affine: Affine) -> None:
+def scale_output(layer: Maker, affine: Affine) -> None:
     """Changes a layer so that it outputs a x + b in place of x; a table of vectors has b = 0."""
     if isinstance(layer, Table):
         layer.weight.data = layer.weight * affine.scale
@@ -113,8 +116,8 @@ def scale_output(layer: Layer | Table, affine: Affine) -> None:
     if isinstance(layer, Switch):
         layer.theta.data = layer.theta * affine.scale
         return
-    if isinstance(layer, Norm):
-        if not layer.affine:
+    if isinstance(layer, Norm | ByChannel):
+        if isinstance(layer, Norm) and not layer.affine:
             _set_normalisation(layer, *normalisation(layer))
         layer.weight.data = layer.weight * affine.scale
         if layer.bias is not None:
@@ -144,7 +147,7 @@ def scale_input(layer: Reader, affine: Affine) -> None:
         layer.weight.data = _weighted(layer, affine.scale, output=False)
 
 
-def _add_bias(layer: Linear | Norm, shift: Tensor) -> None:
+def _add_bias(layer: Linear | Norm | ByChannel, shift: Tensor) -> None:
     """Adds to the bias of a layer, and creates it if there is none."""
     if layer.bias is not None:
         layer.bias.data = layer.bias + shift

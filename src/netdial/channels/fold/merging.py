@@ -20,7 +20,7 @@ from netdial.channels.fold.affine import (
     BY_BATCH,
     Affine,
     CannotFold,
-    Layer,
+    Maker,
     Norm,
     Reader,
     Recurrent,
@@ -136,7 +136,7 @@ class Folder:
         """
         maker, _ = self._maker(node)
         layer, uses = self.module(maker), self._calls(self.module(maker))
-        if not isinstance(layer, Layer | Table):
+        if not isinstance(layer, Maker):
             raise CannotFold(f"{maker.name!r} before it is no layer that could take it up")
         nodes = [node] if len(uses) == 1 else self._gates(node)
         chains = [self._maker(alike) for alike in nodes]
@@ -150,7 +150,7 @@ class Folder:
                 if others:
                     raise CannotFold(f"{read.name!r} before it is read by {others[0]!r} too")
             self._check(found, layer, self._affine(alike))
-        if not self.norms and isinstance(layer, Norm) and not layer.affine:
+        if not getattr(layer, "affine", True) and not (self.norms and isinstance(layer, Norm)):
             raise CannotFold(f"{maker.name!r} before it has no weight that could take it up")
         if isinstance(layer, Switch | Table) and affine.shift.any():
             raise CannotFold(f"{maker.name!r} before it cannot hold a shift")
@@ -293,7 +293,7 @@ class Folder:
             or node.kwargs.get("inplace") is True
         )
 
-    def _check(self, node: fx.Node, layer: Reader | Table, affine: Affine) -> None:
+    def _check(self, node: fx.Node, layer: Reader | Maker, affine: Affine) -> None:
         """Refuses a layer whose weights may not be changed for this one use, or whose channels are others."""
         if _hooked(layer):
             raise CannotFold(f"{node.name!r} has hooks, which would no longer see what they saw")

@@ -1,4 +1,4 @@
-"""A switch behind a parameter of the network itself, or behind a node that makes channels by one, merged into it."""
+"""A switch behind a parameter of the network itself, or behind a node that makes or scales channels by one, merged into it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, fx
 
 from netdial.channels.fold.affine import Affine, CannotFold
-from netdial.channels.layers.flow.weighted import biased, lone_parameter, weighted
+from netdial.channels.layers.flow.weighted import biased, lone_parameter, normalising, weighted
 
 
 def chain_of(maker: fx.Node) -> list[fx.Node]:
-    """Returns a parameter, or the node that makes channels by one, behind the sum with a bias if that is what was given.
+    """Returns a parameter, or the node that makes or scales channels by one, behind the sum with a bias if that was given.
 
     Raises:
         CannotFold: it is nothing of the kind, for no reason that would be news.
     """
-    if lone_parameter(maker):
+    if lone_parameter(maker) or normalising(maker):
         return [maker]
     found = biased(maker)
     if found is None and weighted(maker) is None:
@@ -29,7 +29,7 @@ def chain_of(maker: fx.Node) -> list[fx.Node]:
 def scale_parameters(
     traced: fx.GraphModule, chain: list[fx.Node], affine: Affine, ndim: int
 ) -> str:
-    """Scales the parameters by which nodes make channels, in place; returns the name of the weight.
+    """Scales the parameters by which nodes make or scale channels, in place; returns the name of the first.
 
     Raises:
         CannotFold: a shift cannot be taken up, the channels are others, or a layer holds a parameter, too.
@@ -40,6 +40,13 @@ def scale_parameters(
         alone = _leaf(traced, chain[0])
         alone *= affine.scale.to(alone).view(-1, *[1] * (ndim - 1 - affine.dim))
         return str(chain[0].target)
+    if scales := normalising(chain[0]):
+        held = [_leaf(traced, node) for node in scales]
+        if affine.dim != 1 or any(leaf.shape != affine.scale.shape for leaf in held):
+            raise CannotFold(f"{chain[0].name!r} before it scales other channels")
+        for leaf in held:
+            leaf *= affine.scale.to(leaf)
+        return str(scales[0].target)
     found, added = weighted(chain[-1]), biased(chain[0])
     assert found is not None
     if affine.dim != found.dim % ndim:

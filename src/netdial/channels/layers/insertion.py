@@ -1,6 +1,6 @@
 """Where switches stand in a network, and how they get there.
 
-A switch stands behind a layer's BatchNorm, never before it: there a dead channel would come out as the BatchNorm's bias.
+A switch stands behind a layer's BatchNorm or GroupNorm, never before it: there a dead channel would come out as its bias.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def insert_switches(
     They are linear, convolution and embedding modules, products with a parameter of the network's own (``flow.weighted``;
     there the layer is the parameter), and recurrent layers and cells, whose switch is on the hidden units (``layers.gated``).
 
-    A switch stands behind the layer's BatchNorm if that is all that reads the layer, else right behind the layer and behind
+    A switch stands behind the layer's normalisation if that is all that reads the layer, else right behind the layer and behind
     the parameters that are added to its channels later (``flow.behind``), so a channel with θ = 0 sends 0 to all who read it.
     With ``start="unit"`` the network computes bit for bit what it did. A layer that is called several times has one switch,
     called as often. Layers whose channels are the network's outputs, or come to be without another layer in between, have

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
 from torch import fx, nn
 
-from netdial.channels.labels import Value
+from netdial.channels.labels import Labels, SizeNumber, Value
 from netdial.channels.layers.frozen import FROZEN
 from netdial.channels.nodes import place
 from netdial.channels.rules.table import Scene, on
@@ -56,15 +57,23 @@ def over_channels(scene: Scene, node: fx.Node, x: Value) -> Value:
     return x
 
 
+def _in_groups(scene: Scene, node: fx.Node, labels: Labels, groups: int) -> None:
+    """Ties the channels of each group together, or, where there is one or channels inside of them are to go, the groups."""
+    by_group = labels.reshape(groups, -1)
+    if groups > 1 and scene.heads == "whole":
+        scene.join(by_group, by_group[:, :1])
+        return
+    scene.mix(labels, node)
+    scene.join(by_group, by_group[:1])
+
+
 @on(modules=[nn.GroupNorm])
 def group_norm(scene: Scene, node: fx.Node, x: Value) -> Value:
-    """Group normalisation: the channels of a group together; every group has to keep as many."""
+    """Group normalisation: whole groups can go; of channels inside of them every group has to keep as many."""
     module = scene.traced.get_submodule(str(node.target))
     assert isinstance(module, nn.GroupNorm)
     if module.num_groups < module.num_channels:
-        scene.mix(x.labels[1], node)
-        by_group = x.labels[1].reshape(module.num_groups, -1)
-        scene.join(by_group, by_group[:1])
+        _in_groups(scene, node, x.labels[1], module.num_groups)
     scene.keep(node, x.labels[2:])
     for axis in scene.bare(module):
         scene.join(x.labels[1], axis)
@@ -110,14 +119,20 @@ def group_norm_by_function(
     scene: Scene, node: fx.Node, x: Value, groups: Any, *held: Any, **named: Any
 ) -> Value:
     """Group normalisation as a function."""
-    if not isinstance(groups, int):
+    count = groups.value if isinstance(groups, SizeNumber) else groups
+    if not isinstance(count, int):
         raise TraceError(f"{place(node)}: computes its number of groups; write it in the code")
-    if groups < len(x.labels[1]):
-        scene.mix(x.labels[1], node)
-        by_group = x.labels[1].reshape(groups, -1)
-        scene.join(by_group, by_group[:1])
-    else:
-        scene.fix(x.labels[1], f"{place(node)} has as many groups as channels, written in the code")
+    each = len(x.labels[1]) // count
+    if each > 1:
+        _in_groups(scene, node, x.labels[1], count)
+    if each == 1 or (count > 1 and scene.heads == "whole"):
+
+        def left(graph: fx.Graph) -> fx.Node:
+            shape = graph.call_function(getattr, (node.args[0], "shape"))
+            size = graph.call_function(operator.getitem, (shape, 1))
+            return graph.call_function(operator.floordiv, (size, each))
+
+        scene.demand(("args", 1), x.labels[1], groups, "", left)
     scene.keep(node, x.labels[2:])
     for tensor in (*held, *named.values()):
         if isinstance(tensor, Value):

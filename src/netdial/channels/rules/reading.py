@@ -41,7 +41,7 @@ def read(
         run: runs it on an example; gives the result of every node.
         same: whether it gives what it gave at first, for other numbers of inputs, too.
         lenient: what has no rule keeps its channels whole, in place of being refused.
-        heads: what goes of channels that are split into heads.
+        heads: what goes of channels in heads, or in groups of a GroupNorm.
 
     Raises:
         TraceError: an operation has no rule; the message names the node.

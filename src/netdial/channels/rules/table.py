@@ -127,7 +127,7 @@ class Scene:
         demands: numbers that have to follow when channels go.
         grown: atoms of dimensions that repeat what was there, as often as the code says.
         handled: ids of the numbers given to the present node that a rule accounts for.
-        heads: what goes of channels that are split into heads: ``whole`` heads, or channels ``inside`` of all heads alike.
+        heads: what goes of channels in heads, or in groups of a GroupNorm: ``whole`` ones, or channels ``inside`` of all alike.
     """
 
     traced: fx.GraphModule

@@ -35,7 +35,7 @@ class Options:
         seed: seed of criteria that draw.
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
         inputs: let inputs of linear layers go, too: the network then picks those that are left.
-        heads: of attention's heads, ``whole`` ones go, or channels ``inside`` of them, as many of each.
+        heads: of attention's heads and GroupNorm's groups, ``whole`` ones go, or channels ``inside`` of them, as many of each.
         steps: in how many parts channels go; scores are taken anew before each.
     """
 
@@ -69,7 +69,10 @@ class Options:
         bool, Field(description="let inputs of linear layers go, too: the network picks its inputs")
     ] = False
     heads: Annotated[
-        Heads, Field(description="what attention loses: whole heads, or channels inside of each")
+        Heads,
+        Field(
+            description="what attention and GroupNorm lose: whole heads and groups, or channels inside"
+        ),
     ] = "whole"
     steps: Annotated[
         int, Field(ge=1, description="parts in which channels go, scored anew before each")

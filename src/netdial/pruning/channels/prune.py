@@ -101,8 +101,9 @@ def slim(
         lenient: keep channels whole that an unknown operation touches, in place of refusing the network.
         inputs: let inputs of linear layers go, too, such as columns of a table: the network picks those that are left, and is
             called with all of them as before.
-        heads: of attention's heads, ``whole`` ones go, or channels ``inside`` of them, the same of each head. The scale of
-            attention is 1 / √(channels of a head) unless it is given, so those of queries and keys go with ``exact=False``.
+        heads: of attention's heads and GroupNorm's groups, ``whole`` ones go, or channels ``inside`` of them, the same of
+            each. The scale of attention is 1 / √(channels of a head) unless it is given, so those of queries and keys go with
+            ``exact=False``, as do channels inside of groups.
 
     Raises:
         ConfigError: an option is unknown or out of range, the size cannot be reached, no channel can go, or the

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from netdial.channels.layers.flow.weighted import ADDITIONS, lone_parameter
+from netdial.channels.layers.flow.weighted import ADDITIONS, lone_parameter, normalising
 from netdial.channels.nodes import module_of, name_of, only_asks
 
 _PRODUCTS: set[Any] = {operator.matmul, torch.matmul, torch.bmm, torch.mm, "matmul", "bmm", "mm"}
@@ -35,7 +35,10 @@ Foreign = Callable[[fx.Node], bool]
 
 
 def normalised(traced: fx.GraphModule, node: fx.Node, dim: int, foreign: Foreign) -> fx.Node | None:
-    """Returns the BatchNorm that alone reads a layer's channels, sums over positions before it included; None if there is none.
+    """Returns the normalisation of channels that alone reads a layer's, sums over positions before it included; None if none.
+
+    Before one a switch would do nothing until it is 0, as what it scales is scaled back. That is BatchNorm, and of groups of
+    channels or of each by itself such as has weights.
 
     Args:
         traced: the network.
@@ -48,13 +51,21 @@ def normalised(traced: fx.GraphModule, node: fx.Node, dim: int, foreign: Foreign
         if len(readers) != 1:
             return None
         (reader,) = readers
-        if reader.args[:1] == (node,) and (
-            isinstance(module_of(traced, reader), _BatchNorm) or reader.target is F.batch_norm
-        ):
+        if reader.args[:1] == (node,) and _normalises(traced, reader):
             return reader
         if not (_passes(traced, reader, node, dim, foreign) or _added(reader, node) is not None):
             return None
         node = reader
+
+
+def _normalises(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Returns whether a node normalises channels, a switch of which stands behind it."""
+    module = module_of(traced, node)
+    if isinstance(module, _NormBase):
+        return isinstance(module, _BatchNorm) or module.affine
+    if isinstance(module, nn.GroupNorm):
+        return module.affine and module.num_groups > 1
+    return node.target is F.batch_norm or bool(normalising(node))
 
 
 def added(traced: fx.GraphModule, node: fx.Node, dim: int, foreign: Foreign) -> Iterator[fx.Node]:

@@ -1,4 +1,4 @@
-"""Nodes that make channels by a parameter of the network itself, without a layer: ``x @ w``, ``F.linear``, ``einsum``."""
+"""Nodes that make channels by a parameter of the network's own, or scale them by one, without a layer: ``F.linear``."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ _TURNS = ("t", "T", "mT", "transpose", "swapaxes", "permute")
 """What gives the transpose of a matrix."""
 _TIMES: set[Any] = {operator.mul, torch.mul, "mul"}
 ADDITIONS: set[Any] = {operator.add, operator.iadd, torch.add, "add", "add_"}
+
+
+_NORMALISING: dict[Any, int] = {F.group_norm: 2, F.instance_norm: 3, F.batch_norm: 3}
+"""Functions that normalise channels, and where they are given the weight; the bias is next."""
+_SCALES = ("weight", "bias")
 
 
 @dataclass(frozen=True)
@@ -219,6 +224,17 @@ def _spread(node: Any) -> Any:
     at = node.args[1] if isinstance(node.args[1], tuple) else ()
     plain = all(part is None or part == slice(None) for part in at)
     return node.args[0] if plain and at[-1:] == (slice(None),) else node
+
+
+def normalising(node: fx.Node) -> list[fx.Node]:
+    """Returns the parameters by which a function scales and shifts the channels that it normalises; none for others."""
+    at = _NORMALISING.get(node.target)
+    if at is None or node.args[1:2] == (1,):  # a group of all channels
+        return []
+    given = (*node.args, *[None] * 3)[at : at + 2]
+    found = [node.kwargs.get(name, part) for name, part in zip(_SCALES, given, strict=True)]
+    held = [part for part in found if part is not None]
+    return held if found[0] is not None and all(map(lone_parameter, held)) else []
 
 
 def lone_parameter(node: Any) -> TypeGuard[fx.Node]:
