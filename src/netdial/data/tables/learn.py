@@ -235,10 +235,12 @@ def _far_value(name: str, column: Cells, train: Array) -> str:
     if column.kind != "number":
         return ""
     known = column.values[train][~column.missing[train]]
+    with np.errstate(all="ignore"):  # numbers too large to be squared are refused elsewhere
+        spread = _SQUEEZED * known.std() if len(known) else 0.0
     for end in (known.min(initial=np.inf), known.max(initial=-np.inf)):
         rest = known[known != end]
-        with np.errstate(all="ignore"):  # numbers too large to be squared are refused elsewhere
-            squeezed = len(rest) > 1 and rest.std() < _SQUEEZED * known.std()
+        with np.errstate(all="ignore"):
+            squeezed = len(rest) > 1 and rest.std() < spread
         if squeezed and rest.min() < rest.max():
             return (
                 f"{name}: {text_of(end)} in {len(known) - len(rest)} training row(s) is far from all others, which lie between "

@@ -119,11 +119,11 @@ def _separator(sample: Sequence[str]) -> str:
     """Returns the separator by which most rows have as many fields as the header, and that more than one."""
     best, found = (0.0, 0), ","
     for sep in SEPARATORS:
-        head, *rows = list(_rows(sample, sep)) or [[]]
-        if len(head) < 2:
+        rows = _rows(sample, sep)
+        if len(head := next(rows, [])) < 2:
             continue
-        fitting = sum(len(head) <= len(row) <= len(head) + 1 for row in rows)
-        score = (round(fitting / max(len(rows), 1), 1), len(head) if sep != " " else 0)
+        fits = [len(head) <= len(row) <= len(head) + 1 for row in rows]
+        score = (round(sum(fits) / max(len(fits), 1), 1), len(head) if sep != " " else 0)
         if score > best:
             best, found = score, sep
     return found
@@ -131,7 +131,7 @@ def _separator(sample: Sequence[str]) -> str:
 
 def _decimal(rows: Sequence[Sequence[str]], sep: str, usual: str) -> str:
     """Returns the mark that more fields can only have as a decimal mark; the usual one if none has one."""
-    if sep == "," and not any("," in field for row in rows for field in row):
+    if sep == "," and not any("," in "".join(row) for row in rows):
         return "."
     fields = [field.strip() for row in rows for field in row]
     fields = [f if f[:1].isdigit() and f[-1:].isdigit() else bare(f) for f in fields]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 _FRACTION = re.compile(r"[+-]?\d*[.,]\d+([eE][+-]?\d+)?")
@@ -52,7 +53,7 @@ def no_headings(names: Sequence[str]) -> str:
 
 def repeated(given: Sequence[str]) -> frozenset[str]:
     """Returns the headings that occur more than once."""
-    return frozenset(name for name in given if name and given.count(name) > 1)
+    return frozenset(name for name, count in Counter(given).items() if name and count > 1)
 
 
 def renamed(given: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -112,13 +112,13 @@ def kept_texts(
         dialect: How it is written.
         options: What the caller knows already.
     """
-    numeric = {str(name): column for name, column in frame.select_dtypes("number").items()}
+    numeric = [str(name) for name in frame.select_dtypes("number").columns]
     asked = (
         dialect.sep != "," and dialect.decimal == "." and not (options.decimal or options.thousands)
     )
-    pointed = [name for name in numeric if asked and _may_be_thousands(numeric[name])]
-    codes = rf'(?:^|["\s{re.escape(dialect.sep)}])(0\d|\d{{16}})'
-    doubted = [*numeric] if re.search(codes, text, re.MULTILINE) else pointed
+    pointed = [name for name in numeric if asked and _may_be_thousands(frame[name])]
+    codes = rf'["\s{re.escape(dialect.sep)}](0\d|\d{{16}})'
+    doubted = numeric if re.search(codes, text) else pointed
     again = parse(str, doubted) if doubted else frame
     for name in doubted:
         written = again[name]
