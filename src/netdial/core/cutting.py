@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -97,11 +98,24 @@ def prepare(plan: Plan, module: nn.Module) -> list[Change]:
         if leaf not in shapes:
             raise _no_leaf(leaf, module, shapes)
         _check_positions(plan, leaf, shapes[leaf])
-    changes = list(_attributes(plan, module, tensors, shapes))
+    changes = list(_attributes(plan, module.named_modules(), tensors, shapes))
     changes += [_smaller(plan, leaf, tensors[leaf]) for leaf in plan.cuts if leaf in tensors]
     changes += [
         part.flatten_parameters for part in module.modules() if isinstance(part, nn.RNNBase)
     ]
+    return changes
+
+
+def attributes_alone(plan: Plan, module: nn.Module) -> list[Change]:
+    """Returns the changes of what the layers of a module say about their sizes, where its leaves are those of one that is cut.
+
+    Layers that cannot follow stay as they are: a class of one's own may hold leaves of other shapes than its base has.
+    """
+    tensors, shapes = leaves(module), leaf_shapes(module)
+    changes: list[Change] = []
+    for named in module.named_modules():
+        with suppress(NetdialError):
+            changes += _attributes(plan, [named], tensors, shapes)
     return changes
 
 
@@ -176,12 +190,12 @@ def _forget_accumulator(tensor: Tensor) -> None:
 
 def _attributes(
     plan: Plan,
-    module: nn.Module,
+    parts: Iterable[tuple[str, nn.Module]],
     tensors: dict[str, Tensor],
     shapes: dict[str, tuple[int, ...]],
 ) -> Iterator[Change]:
     first = {id(tensor): leaf for leaf, tensor in tensors.items()}
-    for path, part in module.named_modules():
+    for path, part in parts:
         held = itertools.chain(part._parameters.items(), part._buffers.items())
         own = {name: first[id(tensor)] for name, tensor in held if tensor is not None}
         bare = bare_leaf(part)

@@ -30,7 +30,9 @@ from netdial.channels.trace.trace import stands_still, trace
 from netdial.channels.trace.training import check_training
 from netdial.channels.trial import Batches
 from netdial.core.cutting import (
+    attributes_alone,
     carry_cut,
+    commit,
     cut_module,
     cut_since_built,
     leaf_shapes,
@@ -153,7 +155,9 @@ def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, s
     redo(traced, recipe.bypassed, recipe.tensors)
     difference = _other_leaf(traced, recipe) or _other_graph(traced, recipe)
     if not difference:
+        follow = attributes_alone(recipe.plan, lowered)  # of layers that the graph took apart
         cut_module(recipe.plan, traced)
+        commit(follow)
         difference = _other_numbers(traced, recipe) or _other_constant(traced, recipe)
     return lowered, traced, difference
 

@@ -233,8 +233,9 @@ def normalising(node: fx.Node) -> list[fx.Node]:
         return []
     given = (*node.args, *[None] * 3)[at : at + 2]
     found = [node.kwargs.get(name, part) for name, part in zip(_SCALES, given, strict=True)]
-    held = [part for part in found if part is not None]
-    return held if found[0] is not None and all(map(lone_parameter, held)) else []
+    held = [part for part in found if lone_parameter(part)]
+    others = [part for part in found if part is not None and part not in held]
+    return held if held[:1] == found[:1] and not others else []
 
 
 def lone_parameter(node: Any) -> TypeGuard[fx.Node]:
