@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial import compression
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.storage import container as checkpoint
 from netdial.family import Family, FamilyConfig
@@ -287,3 +288,45 @@ def test_buffers_that_the_first_call_makes_are_no_other_network(tmp_path: Path) 
     again = nd.load_model(tmp_path / "family", net)
     torch.testing.assert_close(again.export(1.0)(x), family.export(1.0).eval()(x))
     assert net.table is None
+
+
+class Remembers(nn.Module):
+    """Keeps what it saw in training in buffers that begin empty, and reads their mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.register_buffer("cache", torch.zeros(0, 8))
+        self.register_buffer("centre", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.centre is None:
+            self.centre = x.detach().mean(0)
+        h = torch.relu(self.a(x - self.centre))
+        if self.training:
+            self.cache = torch.cat([self.cache, h.detach()[:1]])
+        shift = self.cache.mean(0) if len(self.cache) else 0.0
+        out: Tensor = self.b(h - shift)
+        return out
+
+
+@pytest.mark.filterwarnings("ignore::netdial.core.errors.MemberWarning")
+@pytest.mark.parametrize(
+    "form", ["family.safetensors", "member", pytest.param("small.ndz", marks=pytest.mark.slow)]
+)
+def test_buffers_that_training_fills_come_back_from_files(form: str, tmp_path: Path) -> None:
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    family = nd.fit(Remembers(), (x, y), epochs=2)
+    made = family.export(1.0).eval()
+    if form == "small.ndz":
+        found = nd.compress(family, (x, y), (x, y), lam=1.0, max_loss=10.0, epochs=1, steps=1)
+        compression.write(tmp_path / form, found.chosen.tensors, recipe=found.recipe)
+        made = found.net
+    else:
+        nd.save(family, tmp_path / form, lam=None if form.startswith("family") else 1.0)
+    net = Remembers()
+    again = nd.load_model(tmp_path / form, net)
+    again = again.export(1.0) if isinstance(again, Family) else again
+    assert len(made.cache) and torch.equal(again.cache, made.cache)
+    torch.testing.assert_close(again(x), made(x))
+    assert net.centre is None and not len(net.cache)

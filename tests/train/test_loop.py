@@ -168,6 +168,35 @@ def test_buffers_that_members_share_are_resumed_too(
     assert_same(rest.state, whole.state)
 
 
+def test_buffers_that_grow_in_training_are_resumed_too(
+    blobs: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    class Remembers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer = nn.Linear(5, 3)
+            self.register_buffer("cache", torch.zeros(1, 3))
+            self.register_buffer("last", None)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layer(x)
+            if self.training:
+                self.last = out.detach().mean(0)
+                self.cache = torch.cat([self.cache, self.last[None]])
+            return out + self.cache.mean(0)
+
+    config = make_config(epochs=2, batch_size=20, groups=4)
+    whole, first, rest = (Run(blobs, config, Remembers()) for _ in range(3))
+    whole.train()
+    first.interrupted_at(2, tmp_path / "state")
+    rest.resume(tmp_path / "state")
+    assert len(rest.state.family.net.cache) > 1
+    rest.train()
+    assert_same(rest.state, whole.state)
+    assert torch.equal(rest.state.family.net.last, whole.state.family.net.last)
+
+
 def test_interrupt_at_the_end_of_an_epoch_still_measures_it(
     blobs: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:

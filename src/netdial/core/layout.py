@@ -116,6 +116,18 @@ def put_back(kept: Mapping[str, Tensor], buffers: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
+def take_buffers(net: nn.Module, values: Mapping[str, Tensor]) -> None:
+    """Gives buffers of a network values by name; one of another shape, or that is not there yet, is replaced by its value."""
+    held, like = dict(net.named_buffers()), next(net.parameters())
+    for name, value in values.items():
+        if name in held and held[name].shape == value.shape:
+            held[name].copy_(value)
+        else:
+            owner, _, last = name.rpartition(".")
+            net.get_submodule(owner)._buffers[last] = value.to(like.device, copy=True)
+
+
+@torch.no_grad()
 def fill(net: nn.Module, values: Mapping[str, Tensor]) -> None:
     """Gives parameters of a network values by name; its ``load_state_dict`` may read other names, those of older files."""
     leaves = dict(net.named_parameters())

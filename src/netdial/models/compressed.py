@@ -27,7 +27,14 @@ from netdial.core.storage.boundary import reading, validated
 from netdial.family.family import Family
 from netdial.family.knots import family_at_knots
 from netdial.models.derived import STRUCTURE, made_again
-from netdial.models.described import described, fresh, mismatch, outline
+from netdial.models.described import (
+    described,
+    fresh,
+    mismatch,
+    other_tensors,
+    outline,
+    take_later,
+)
 from netdial.models.recipe import recipe_of
 from netdial.models.restoring import rebuilt
 from netdial.models.use import read_use
@@ -69,16 +76,17 @@ def load_compressed(
     if about.get(FAMILY) is not None:
         return _family(path, found, about, net)
     shape = outline(path, about) if net is None else net
-    if net is not None and mismatch(_shapes(_held(net)), _shapes(as_held(state, _held(net)))):
+    if net is not None and other_tensors(net, _held(net), as_held(state, _held(net))):
         make_plain(net)  # weights that a norm computes are plain in the file
     state = as_held(state, _held(shape))
-    if difference := mismatch(_shapes(_held(shape)), _shapes(state)):
+    if difference := other_tensors(shape, _held(shape), state):
         raise CheckpointError(
             f"{path}: does not fit the {type(shape).__name__} ({difference}); give a network of the architecture that was "
             "compressed"
         )
     net = described(path, about).build() if net is None else net
     with reading(path, "does not fit the network"), torch.no_grad():
+        take_later(net, state)
         for name, tensor in _held(net).items():
             tensor.copy_(state[name])
     return net.eval()
@@ -171,7 +179,3 @@ def tensors_of(found: Contents) -> dict[str, Tensor]:
 def _as_tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
     """Returns arrays as tensors, numbers in the order of rows."""
     return {name: torch.from_numpy(np.asarray(a, order="C")) for name, a in arrays.items()}
-
-
-def _shapes(state: Mapping[str, Tensor]) -> dict[str, list[int]]:
-    return {name: list(tensor.shape) for name, tensor in state.items()}

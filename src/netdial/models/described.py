@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
+from torch import Tensor, nn
 
 from netdial.core.cutting import cut_module, note_cut, noted_cut
 from netdial.core.errors import CheckpointError, ConfigError, NetdialError, warn
+from netdial.core.layout import take_buffers
 from netdial.core.plan import Plan
 from netdial.core.storage.boundary import validated
 from netdial.nets import build, built_as
@@ -164,6 +165,36 @@ def mismatch(given: Shapes, saved: Shapes) -> str:
     lines += [f"{name} is missing" for name in saved if name not in given]
     lines += [f"{name} is not in the file" for name in given if name not in saved]
     return _joined(lines)
+
+
+def tensor_shapes(tensors: Mapping[str, Tensor]) -> Shapes:
+    """Returns the shapes of tensors by name."""
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
+
+
+def other_tensors(net: nn.Module, held: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> str:
+    """Returns how the tensors of a network ``held`` differ from those of a file, in words; empty if it can take them."""
+    return mismatch(tensor_shapes({**held, **made_later(net, saved)}), tensor_shapes(saved))
+
+
+def made_later(net: nn.Module, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the buffers of a file that a network as it was built has not, or not in that shape, as its code makes them later.
+
+    So are tables of positions for the lengths that come, which are in no file of weights, and caches that begin empty.
+    """
+    found = {}
+    for path, part in net.named_modules():
+        for last, held in part._buffers.items():
+            name = f"{path}.{last}" if path else last
+            loose = held is None or not held.numel() or last in part._non_persistent_buffers_set
+            if loose and name in saved and (held is None or held.shape != saved[name].shape):
+                found[name] = saved[name]
+    return found
+
+
+def take_later(net: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Gives a network the buffers of a file that its code makes later."""
+    take_buffers(net, made_later(net, saved))
 
 
 def other_layers(given: nn.Module, saved: Mapping[str, str]) -> str:

@@ -30,8 +30,11 @@ from netdial.family.family import Family
 from netdial.models.described import (
     check_meta,
     fresh,
+    made_later,
     mismatch,
     other_layers,
+    take_later,
+    tensor_shapes,
 )
 from netdial.nets.foreign import copy_network
 from netdial.nets.layers import layers_of, shapes_of
@@ -93,7 +96,7 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
     cut = validated(dict[str, Any] | None, tree.get("cut"), path)
     shape = fresh(path, tree["meta"], net, cut, numbers=False)
     layers = validated(dict[str, str], tree.get("layers", {}), path)
-    made = {name: list(part.shape) for name, part in _made_later(shape, tree["constants"]).items()}
+    made = tensor_shapes(made_later(shape, tree["constants"]))
     difference = mismatch(shapes_of(shape) | made, tree["net"]) or other_layers(shape, layers)
     if difference:
         given = "it describes" if net is None else f"the {type(net).__name__} given"
@@ -106,9 +109,7 @@ def load_family(path: str | Path, net: nn.Module | None = None) -> Family:
         _check_sizes(path, config, shape, tree["state"])
         net = fresh(path, tree["meta"], net, cut)
         net = _thawed(net)
-        for name, part in _made_later(net, tree["constants"]).items():
-            owner, _, last = name.rpartition(".")
-            net.get_submodule(owner)._buffers[last] = part.clone()
+        take_later(net, tree["constants"])
         family = Family(_adapted(net, tree), config)
         kept = tree["state"].get("kept")
         if kept is not None:
@@ -166,20 +167,6 @@ def _adapted(net: nn.Module, tree: Mapping[str, Any]) -> nn.Module:
         return net
     packings = validated(list[Packing], tree["inputs"], "inputs")
     return one_tensor(net, packings[0] if packings else None)
-
-
-def _made_later(net: nn.Module, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the buffers of a file that those of a network do not match and that no file of weights holds.
-
-    Their code makes them in a forward pass, as tables of positions for the lengths that come.
-    """
-    found = {}
-    for path, part in net.named_modules():
-        for last in part._non_persistent_buffers_set:
-            name, held = f"{path}.{last}" if path else last, part._buffers.get(last)
-            if name in saved and (held is None or held.shape != saved[name].shape):
-                found[name] = saved[name]
-    return found
 
 
 def _thawed(net: nn.Module) -> nn.Module:

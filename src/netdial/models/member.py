@@ -46,8 +46,9 @@ from netdial.family.family import Family
 from netdial.models.described import (
     check_meta,
     fresh,
-    mismatch,
     other_layers,
+    other_tensors,
+    take_later,
     tell_other_buffers,
 )
 from netdial.models.programs import ExportJob, onnx, torch_export
@@ -171,7 +172,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
     weights, beside = files_of(Path(path))
     config, state = read_description(Path(path)), read_weights(Path(path))
     shape = fresh(beside, config.meta, net, config.cut, numbers=False)
-    difference = mismatch(_shapes(shape.state_dict()), _shapes(state))
+    difference = other_tensors(shape, shape.state_dict(), state)
     difference = difference or other_layers(shape, config.layers)
     if difference:
         raise CheckpointError(
@@ -183,6 +184,7 @@ def load_member(path: str | Path, net: nn.Module | None = None) -> nn.Module:
         numbers = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
         if len(numbers) == 1:
             in_type(net, numbers.pop())
+        take_later(net, state)
         net.load_state_dict(state)
     check_finite(weights, net.named_parameters())
     tell_other_buffers(weights, net, config.marks)
@@ -337,10 +339,6 @@ def _unpacked(stored: dict[str, Tensor], shapes: Mapping[str, list[int]]) -> dic
         for name, shape in shapes.items()
     }
     return {**plain, **packed}
-
-
-def _shapes(state: Mapping[str, Tensor]) -> Shapes:
-    return {name: list(tensor.shape) for name, tensor in state.items()}
 
 
 FORMATS: dict[str, Callable[[ExportJob], tuple[int, float]]] = {

@@ -301,7 +301,7 @@ def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> Progress
         if "loop" in saved:
             return Progress.of_tree(saved["loop"])
         return Progress.of_older_state(saved["state"])
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{checkpoint}: does not fit this network ({error})") from None
 
 

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError, NonFiniteError
-from netdial.core.layout import Params
+from netdial.core.layout import Params, take_buffers
 from netdial.core.noise import Noise, seeded
 from netdial.family.family import Family
 from netdial.family.fields import Fields
@@ -106,8 +106,8 @@ class FamilyState:
     def restore(self, tree: dict[str, Any]) -> None:
         """Takes over what ``tree`` gave."""
         self.family.load_state_dict(tree["family"])
-        for name, buffer in self.buffers().items():
-            buffer.copy_(tree["buffers"][name])
+        names = {**self.buffers(), **tree["buffers"]}
+        take_buffers(self.family.net, {name: tree["buffers"][name] for name in names})
         self.optimizer.load_state_dict(tree["optimizer"])
         self.rates.steps = tree["scheduler"]["last_epoch"]
         self.step = tree["step"]
