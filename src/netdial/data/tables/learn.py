@@ -36,6 +36,11 @@ _CODE = re.compile(
     re.I,
 )
 
+_MERGED = (
+    "each of its values stands once, before empty cells, as merged cells are written; "
+    "if they are, write it in all of their rows"
+)
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -101,6 +106,7 @@ def learn_columns(
     remarks += [text for name in used if (text := _gives_away(name, cells[name], goal, rows))]
     remarks += [text for name in used if (text := _far_value(name, cells[name], train))]
     remarks += [text for name in used if (text := _named_as_codes(name, cells[name], train))]
+    remarks += [f"{name}: {_MERGED}" for name in used if _as_merged(cells[name])]
     if goal.labels is None:
         named = zip(goal.names, goal.cells, strict=True)
         remarks += [text for name, column in named if (text := _far_value(name, column, train))]
@@ -205,6 +211,16 @@ def _counts(column: Cells, rows: Array) -> bool:
     if column.kind != "number" or len(rows) < 3:
         return False
     return any(np.array_equal(column.values[rows], rows + start) for start in (0, 1))
+
+
+def _as_merged(column: Cells) -> bool:
+    """Returns whether texts, dates or whole numbers each stand once, the first in the first row, before empty cells."""
+    missing = column.missing
+    if missing[0] or 2 * missing.sum() < len(missing):
+        return False
+    known = column.values[~missing]
+    whole = column.kind != "number" or _whole(known)
+    return whole and 1 < len(known) == len(set(known.tolist()))
 
 
 def _gives_away(name: str, column: Cells, goal: Goal, rows: Array) -> str:

@@ -10,7 +10,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,7 +125,7 @@ def read_goal(
             found, wrong = Cells("category", texts_of(table.frame[name], options.na)), []
         if found.kind == "nothing":
             raise DataError(f"{where}: the target {name!r} {found.remark}; choose another target")
-        cells.append(found)
+        cells.append(replace(found, others=()) if kind == "classification" else found)
         problems += [TableFault(p.text.replace("column", "the target", 1), p.mend) for p in wrong]
     if kind == "classification" and len(names) > 1:
         raise ConfigError(
@@ -170,6 +170,9 @@ def rare_classes(goal: Goal, shares: Mapping[str, float]) -> list[TableFault]:
     rare = [(name, n) for name, n in zip(goal.classes, counts, strict=True) if n < needed]
     if not rare:
         return []
+    if goal.cells[0].others:
+        text = f"the target {goal.names[0]!r} is {goal.cells[0].remark}"
+        return [TableFault(text, {"na": goal.cells[0].others, "drop_missing_target": True})]
     some = ", ".join(f"class {name!r} with {n} row(s)" for name, n in rare[:3])
     more = f" and {len(rare) - 3} more" if len(rare) > 3 else ""
     text = f"the target {goal.names[0]!r}: {some}{more} cannot be split into {needed} parts"
@@ -238,9 +241,13 @@ def _check_numbers(cells: Sequence[Cells], names: Sequence[str], where: str) -> 
     if not wrong:
         return
     found = next(c for c in cells if c.kind != "number")
-    word = next((str(value) for value in found.values if value is not None), "nothing")
+    word = next((str(v) for v in (*found.others, *found.values) if v is not None), "nothing")
     cure = "choose another target or kind='classification' (--kind classification)"
-    if len(names) > 1:
+    if found.others:
+        cure = (
+            f"--na {shlex.quote(as_list(found.others))} --drop-missing-target leaves these rows out"
+        )
+    elif len(names) > 1:
         cure = (
             "several targets are numbers: fit one run for each, and leave the others out (--drop)"
         )

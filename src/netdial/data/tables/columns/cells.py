@@ -27,6 +27,7 @@ from netdial.data.tables.words.dates import dates, find_order, year_last
 from netdial.data.tables.words.doubts import (
     almost_dates,
     almost_numbers,
+    mixed_marks,
     moment_note,
     open_order,
     open_points,
@@ -133,30 +134,36 @@ def _from_texts(
         order = find_order(known, options)
         days = dates(known, order or "month-first") if options.parse_dates != "off" else None
         if days is None:
-            return Cells("category", texts, _but_for(known, table, options)), []
+            remark, others = _but_for(known, table, options)
+            return Cells("category", texts, remark, others=others), []
         values[~gone] = days
         cells = Cells("date", values[codes], order=order)
         problems = [] if order or not year_last(known) else [open_order(known, name)]
     return _with_words(cells, words, gone, codes), problems
 
 
-def _but_for(words: Sequence[str], table: Table, options: TableOptions) -> str:
-    """Returns a remark if texts are numbers with a unit behind them, or all but a few of a column are numbers or dates."""
+def _but_for(
+    words: Sequence[str], table: Table, options: TableOptions
+) -> tuple[str, tuple[str, ...]]:
+    """Returns a remark if texts are numbers or dates that are not read, or but for a few; and these few."""
     if unit := unit_of(words):
-        return unit_note(unit)
+        return unit_note(unit), ()
+    if note := mixed_marks(words, table, options):
+        return note, ()
     if options.parse_dates != "off" and (note := moment_note(words)):
-        return note
+        return note, ()
     others, what, column = almost_numbers(words, table, options), "number", "numbers"
     if not others and options.parse_dates != "off":
         others = almost_dates(words, find_order(words, options) or "month-first")
         what, column = "date", "dates"
     if not others:
-        return ""
+        return "", ()
     some = ", ".join(map(repr, others[:5])) + (", …" if len(others) > 5 else "")
-    return (
+    text = (
         f"read as texts: of {len(words)} different values only {some} {'is' if len(others) == 1 else 'are'} no {what}; "
         f"--na {shlex.quote(as_list(others))} reads it as missing and the column as {column}"
     )
+    return text, tuple(others)
 
 
 def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -> Cells:

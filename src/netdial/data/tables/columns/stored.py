@@ -36,6 +36,7 @@ class Cells:
         mark: what stood at one end of each number, such as $; with % they are hundredths.
         order: order of day and month in dates that were texts.
         distinct: whether no two cells are equal and none is missing.
+        others: texts without which all would be numbers or dates, where these are few.
     """
 
     kind: Literal["number", "category", "date", "nothing"]
@@ -46,6 +47,7 @@ class Cells:
     mark: str = ""
     order: Order | None = None
     distinct: bool = False
+    others: tuple[str, ...] = ()
 
     @property
     def missing(self) -> Array:

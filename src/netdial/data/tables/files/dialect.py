@@ -95,7 +95,7 @@ def separator_name(sep: str) -> str:
 
 def _lines(text: str) -> Iterator[str]:
     """Yields the lines that are not blank."""
-    return (line for line in io.StringIO(text, newline="") if line.strip("\r\n"))
+    return (line for line in io.StringIO(text, newline="") if line.strip(" \r\n"))
 
 
 def _rows(lines: Iterable[str], sep: str) -> Iterator[list[str]]:

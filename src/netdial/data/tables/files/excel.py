@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from netdial.core.errors import missing_extra, unknown
 from netdial.data._optional import require
 from netdial.data.tables.files.frame import Table, named, parsed
+from netdial.data.tables.files.headings import is_no_heading
 from netdial.data.tables.options import TableOptions
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def read_excel(path: Path, options: TableOptions, where: str) -> Table:
 
         frame = parsed(lambda: parse(0), where)
         filled = frame.notna().any(axis=1)
-        if all(str(name).startswith("Unnamed: ") for name in frame.columns) and filled.any():
+        if all(is_no_heading(str(name)) for name in frame.columns) and filled.any():
             frame = parsed(lambda: parse(1 + int(filled.to_numpy().argmax())), where)
     others = [name for name in sheets if name != sheet]
     table = named(frame)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from netdial.core.errors import DataError, first_line
 from netdial.data._optional import require
-from netdial.data.tables.files.headings import heading, renamed, repeated, unique_names
+from netdial.data.tables.files.headings import (
+    heading,
+    is_no_heading,
+    renamed,
+    repeated,
+    unique_names,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,9 +91,7 @@ def as_frame(rows: Any) -> pd.DataFrame:
 
 def named(frame: pd.DataFrame) -> Table:
     """Returns a table whose columns have different texts as names, and whose rows are numbered."""
-    given = [
-        "" if str(name).startswith("Unnamed: ") else heading(str(name)) for name in frame.columns
-    ]
+    given = ["" if is_no_heading(str(name)) else heading(str(name)) for name in frame.columns]
     names = unique_names(given)
     unnamed = frozenset(n for n, old in zip(names, given, strict=True) if not old)
     return Table(

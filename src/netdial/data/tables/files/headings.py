@@ -16,19 +16,25 @@ def heading(field: str) -> str:
     return re.sub(r"\s*[\r\n]+\s*", " ", field).strip()
 
 
+def is_no_heading(name: str) -> bool:
+    """Returns whether there is no heading, or the one that pandas gives to a column without."""
+    return not name or name.startswith("Unnamed: ")
+
+
 def unique_names(given: Sequence[str]) -> list[str]:
     """Returns names that differ: repeated ones get a number, missing ones their position.
 
-    >>> unique_names(["x", "y", "y", ""])
-    ['x', 'y', 'y.1', 'Unnamed: 3']
+    >>> unique_names(["x", "y", "y", ""]), unique_names(["", "Unnamed: 0"])
+    (['x', 'y', 'y.1', 'Unnamed: 3'], ['Unnamed: 0.1', 'Unnamed: 0'])
     """
     taken = set(given)
     names: dict[str, None] = {}
     for position, name in enumerate(given):
-        found, count = name or f"Unnamed: {position}", 0
+        usual = found = name or f"Unnamed: {position}"
+        count = 0
         while found in names or (found in taken and found != name):
             count += 1
-            found = f"{name}.{count}"
+            found = f"{usual}.{count}"
         names[found] = None
     return list(names)
 

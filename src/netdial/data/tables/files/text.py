@@ -17,7 +17,7 @@ from netdial.data._optional import require
 from netdial.data.tables.files.dialect import Dialect, find_dialect, separator_name
 from netdial.data.tables.files.encoding import content_of, decode
 from netdial.data.tables.files.frame import Table, parsed
-from netdial.data.tables.files.headings import renamed, repeated, unique_names
+from netdial.data.tables.files.headings import is_no_heading, renamed, repeated, unique_names
 from netdial.data.tables.options import TableOptions
 from netdial.data.tables.words.doubts import in_thousands
 from netdial.data.tables.words.numbers import CODE, LONG
@@ -34,6 +34,9 @@ def read_text(
     text, encoding = decode(content_of(path, where), options.encoding, where)
     if not text.strip():
         raise DataError(f"{where}: the file is empty; a table needs a header and rows")
+    if hint := re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE):  # as Excel writes and reads it
+        text = text[hint.end() :]
+        options = options.model_copy(update={"sep": options.sep or hint[1]})
     dialect = find_dialect(text, path.name, options, usual)
     if dialect.long:
         raise DataError(
@@ -69,7 +72,9 @@ def read_text(
         frame,
         decimal=dialect.decimal,
         sep=dialect.sep,
-        unnamed=frozenset(n for n, given in zip(names, dialect.header, strict=True) if not given),
+        unnamed=frozenset(
+            name for name, given in zip(names, dialect.header, strict=True) if is_no_heading(given)
+        ),
         twice=repeated(dialect.header),
         remarks=tuple(_text_remarks(dialect, encoding, options, names)),
     )

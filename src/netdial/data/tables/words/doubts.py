@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from netdial.data.tables.options import TableFault, TableOptions
 from netdial.data.tables.words.dates import MONTH, Order, dates, is_dated
-from netdial.data.tables.words.numbers import THOUSAND, bare, find_style
+from netdial.data.tables.words.numbers import THOUSAND, bare, find_style, unit_mark
 
 if TYPE_CHECKING:
     from netdial.data.tables.files.frame import Table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FEW_WORDS, _MANY_NUMBERS = 3, 10
 """Different words, and different numbers, in a column that looks like one of numbers but for those words."""
 
-_MEASURED = re.compile(r"[+-]?\d[\d.,']*\s*([^\W\d_][^\d\s]*)")
+_MEASURED = re.compile(r"[+-]?\d[\d.,']*\s*((?:[^\W\d_]|°)[^\d\s]*)")
 """A number with a unit behind it."""
 
 
@@ -47,8 +47,8 @@ def almost_dates(words: Sequence[str], order: Order) -> list[str]:
 def unit_of(words: Sequence[str]) -> str:
     """Returns the one unit that stands behind every number of a column of texts; nothing if they are something else.
 
-    >>> unit_of(["2.3 kg", "11 kg", "0,5 kg"]), unit_of(["1a", "1b", "2a"]), unit_of(["3 kg"])
-    ('kg', '', '')
+    >>> unit_of(["2.3 kg", "11 kg", "0,5 kg"]), unit_of(["7 °C"] * 3), unit_of(["1a", "1b", "2a"]), unit_of(["3 kg"])
+    ('kg', '°C', '', '')
     """
     found = [_MEASURED.fullmatch(word) for word in words]
     units = {match[1] for match in found if match}
@@ -58,6 +58,15 @@ def unit_of(words: Sequence[str]) -> str:
 def unit_note(unit: str) -> str:
     """Returns what to know of texts that are numbers with a unit behind them."""
     return f"all are numbers with {unit!r} behind them, read as texts; write the numbers alone to have them read as numbers"
+
+
+def mixed_marks(words: Sequence[str], table: Table, options: TableOptions) -> str:
+    """Returns what to know of texts that are numbers of which only some have a mark such as %, or that have different ones."""
+    marks = sorted({unit_mark(word) for word in words})
+    if len(marks) == 1 or find_style([bare(word) for word in words], table, options) is None:
+        return ""
+    some = " and ".join(mark or "no mark" for mark in reversed(marks))
+    return f"numbers with {some}, read as texts; write them alike to have them read as numbers"
 
 
 def open_style(

@@ -1,0 +1,109 @@
+"""Tables as other programs export them: what is read of each, and what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from netdial.core.errors import DataError
+from netdial.data import Splits, load_data
+
+pd = pytest.importorskip("pandas")
+
+N = 90
+RANDOM = np.random.default_rng(0)
+AGE = RANDOM.integers(18, 90, N)
+PAY = RANDOM.normal(3000, 800, N).round(2)
+TOWN = np.array(["Ulm", "Bad Ems", "Lima"])[np.arange(N) % 3]
+Y = np.array(["no", "yes"])[np.arange(N) % 2]
+SHUFFLED = RANDOM.permutation(N)
+
+
+def written(
+    folder: Path, head: str, row: Callable[[int], str], order: Sequence[int] = range(N)
+) -> Path:
+    path = folder / "t.csv"
+    path.write_text("\n".join([head, *map(row, order)]) + "\n", encoding="utf-8")
+    return path
+
+
+def plain_row(i: int) -> str:
+    return f"{AGE[i]},{PAY[i]},{TOWN[i]},{Y[i]}"
+
+
+def plain(folder: Path) -> Splits:
+    return load_data(written(folder, "age,pay,town,y", plain_row), target="y")
+
+
+def said(splits: Splits) -> str:
+    return " ".join([*splits.source["notes"], *splits.source["left_out"].values()])
+
+
+@pytest.mark.parametrize("hint", ["sep=;", '"sep=;"', "SEP=;"])
+def test_the_separator_that_excel_writes_above_the_headings(tmp_path: Path, hint: str) -> None:
+    path = written(tmp_path, f"{hint}\nage;pay;town;y", lambda i: plain_row(i).replace(",", ";"))
+    splits = load_data(path, target="y")
+    assert torch.equal(splits.train.x, plain(tmp_path).train.x)
+
+
+def test_row_numbers_that_were_saved_twice(tmp_path: Path) -> None:
+    """A shuffled frame, written with its index, read and written again: both are row numbers, and none is an input."""
+    head = ",Unnamed: 0,age,pay,town,y"
+    path = written(tmp_path, head, lambda i: f"{i},{SHUFFLED[i]},{plain_row(i)}")
+    splits = load_data(path, target="y")
+    assert torch.equal(splits.train.x, plain(tmp_path).train.x)
+    assert set(splits.source["left_out"]) == {"Unnamed: 0.1", "Unnamed: 0"}
+
+
+def test_merged_cells_are_told_of(tmp_path: Path) -> None:
+    """Only the first row of a block of merged cells holds its text."""
+    order = sorted(range(N), key=lambda i: TOWN[i])
+    first = {order[0], *(j for i, j in pairwise(order) if TOWN[i] != TOWN[j])}
+    head = "town,age,y"
+    path = written(
+        tmp_path, head, lambda i: f"{TOWN[i] if i in first else ''},{AGE[i]},{Y[i]}", order
+    )
+    assert "town: each of its values stands once, before" in said(load_data(path, target="y"))
+    path = written(tmp_path, head, lambda i: f"{'' if i % 9 else TOWN[i]},{AGE[i]},{Y[i]}")
+    assert "each of its values stands once" not in said(load_data(path, target="y"))
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (("0", "5%", "12.5%"), "numbers with % and no mark"),
+        (("$5", "€5", "$7.5"), "numbers with € and $"),
+        (("5 °C", "7 °C", "7.5 °C"), "'°C' behind them"),
+        (("5%", "7%", "high"), ""),
+    ],
+)
+def test_numbers_that_stay_texts_are_told_of(
+    tmp_path: Path, cells: tuple[str, ...], words: str
+) -> None:
+    path = written(tmp_path, "a,age,y", lambda i: f"{cells[i % 3]},{AGE[i]},{Y[i]}")
+    found = said(load_data(path, target="y"))
+    assert words in found and bool(words) == ("read as texts" in found)
+
+
+def test_units_below_the_headings(tmp_path: Path) -> None:
+    """One text makes classes of the numbers of a target: that text is named, not the classes."""
+    path = written(tmp_path, "age,pay\nyears,EUR", lambda i: f"{AGE[i]},{PAY[i]}")
+    with pytest.raises(DataError, match=r"only 'EUR' is no number.*--na EUR --drop-missing-target"):
+        load_data(path, target="pay")
+    with pytest.raises(DataError, match=r"pay, which holds 'EUR'; --na EUR --drop-missing-target"):
+        load_data(path, target="pay", kind="regression")
+    splits = load_data(path, target="pay", na=("EUR", "years"), drop_missing_target=True)
+    assert splits.kind == "regression" and sum(len(part) for part in splits.rows.values()) == N
+
+
+def test_a_line_of_blanks_is_no_row(tmp_path: Path) -> None:
+    path = written(tmp_path, "age,pay,town,y", plain_row)
+    path.write_text(path.read_text() + "\n   \n")
+    splits = load_data(path, target="y")
+    assert torch.equal(splits.train.x, plain(tmp_path).train.x)
+    assert "fewer fields" not in said(splits)
