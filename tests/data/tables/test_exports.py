@@ -76,8 +76,9 @@ def test_merged_cells_are_told_of(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
-        (("0", "5%", "12.5%"), "numbers with % and no mark"),
-        (("$5", "€5", "$7.5"), "numbers with € and $"),
+        (("0", "5%", "12.5%"), "such as '0' and '5%'"),
+        (("$5", "€5", "$7.5"), "such as '$5' and '€5'"),
+        (("5.5", '"5,5"', "7.5"), "such as '5.5' and '5,5'"),
         (("5 °C", "7 °C", "7.5 °C"), "'°C' behind them"),
         (("5%", "7%", "high"), ""),
     ],
@@ -88,6 +89,33 @@ def test_numbers_that_stay_texts_are_told_of(
     path = written(tmp_path, "a,age,y", lambda i: f"{cells[i % 3]},{AGE[i]},{Y[i]}")
     found = said(load_data(path, target="y"))
     assert words in found and bool(words) == ("read as texts" in found)
+
+
+def test_texts_among_numbers_of_excel_are_read_by_themselves() -> None:
+    """Where some cells of a column were typed as texts, those that are numbers say nothing of the decimal mark."""
+    frame = pd.DataFrame({"age": AGE, "pay": PAY.astype(object), "y": Y})
+    plain = load_data(frame, target="y")
+    frame.loc[::4, "pay"] = [f"{pay:.2f}".replace(".", ",") for pay in PAY[::4]]
+    frame.loc[1::4, "pay"] = [f"{pay:.2f}".replace(".", ",") + " €" for pay in PAY[1::4]]
+    assert "pay" in load_data(frame, target="y").source["left_out"]  # with a mark and without
+    frame.loc[1::4, "pay"] = PAY[1::4]
+    splits = load_data(frame, target="y")
+    assert torch.equal(splits.train.x, plain.train.x)
+    assert splits.schema is not None
+    assert torch.equal(splits.schema.encode_rows(frame).x[splits.rows["train"]], plain.train.x)
+
+
+def test_texts_of_a_frame_may_need_a_word_on_how_they_are_written(tmp_path: Path) -> None:
+    """The message names an option, which frames and Parquet take, too: their texts are as those of a file."""
+    frame = pd.DataFrame({"age": AGE, "pay": [f"{pay // 1:,.0f}" for pay in PAY], "y": Y})
+    frame = frame[PAY > 1000]
+    frame.to_parquet(tmp_path / "t.parquet")
+    for given in (frame, tmp_path / "t.parquet"):
+        with pytest.raises(DataError, match=r"go on with.*in Python thousands=','"):
+            load_data(given, target="y")
+        splits = load_data(given, target="y", thousands=",")
+        assert splits.schema is not None
+        assert splits.schema.inputs[1].read(frame["pay"], ()).min() > 1000
 
 
 def test_units_below_the_headings(tmp_path: Path) -> None:
@@ -107,3 +135,22 @@ def test_a_line_of_blanks_is_no_row(tmp_path: Path) -> None:
     splits = load_data(path, target="y")
     assert torch.equal(splits.train.x, plain(tmp_path).train.x)
     assert "fewer fields" not in said(splits)
+
+
+@pytest.mark.parametrize("other", ["Bad\u00a0Ems", "Bad  Ems", "Lïma", "Li\u0308ma"])
+def test_texts_that_look_alike_are_one(other: str) -> None:
+    """A blank that does not break, and an accent that is a character of its own, as macOS writes it."""
+    town = np.where(TOWN == "Lima", "Lïma", TOWN)
+    frame = pd.DataFrame({"age": AGE, "town": town, "y": town})
+    schema = load_data(frame, target="y", keep=("town",)).schema
+    assert schema is not None
+    known = "Bad Ems" if other[0] == "B" else "Lïma"
+    new, old = (pd.DataFrame({"age": [30], "town": [name], "y": [name]}) for name in (other, known))
+    assert torch.equal(schema.encode_rows(new).x, schema.encode_rows(old).x)
+    assert torch.equal(schema.encode_target(new), schema.encode_target(old))
+    assert not schema.encode_rows(new).remarks
+    both = frame.assign(
+        y=np.where(np.arange(N) % 6 < 3, town, np.where(town == known, other, town))
+    )
+    if other != known:
+        assert "are different classes; write them alike" in said(load_data(both, target="y"))

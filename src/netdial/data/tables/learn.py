@@ -218,9 +218,12 @@ def _as_merged(column: Cells) -> bool:
     missing = column.missing
     if missing[0] or 2 * missing.sum() < len(missing):
         return False
-    known = column.values[~missing]
-    whole = column.kind != "number" or _whole(known)
-    return whole and 1 < len(known) == len(set(known.tolist()))
+    at = np.flatnonzero(~missing)
+    known = column.values[at]
+    if column.kind == "number" and not _whole(known):
+        return False
+    apart = np.diff(at, append=len(missing)) > 1
+    return 1 < len(known) == len(set(known.tolist())) and 2 * apart.sum() > len(known)
 
 
 def _gives_away(name: str, column: Cells, goal: Goal, rows: Array) -> str:

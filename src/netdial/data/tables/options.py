@@ -137,8 +137,6 @@ class TableOptions(BaseModel):
 _ONLY_FOR = {
     "sep": TEXT_SUFFIXES,
     "encoding": TEXT_SUFFIXES,
-    "decimal": (*TEXT_SUFFIXES, ".xlsx"),
-    "thousands": (*TEXT_SUFFIXES, ".xlsx"),
     "sheet": (".xlsx",),
 }
 

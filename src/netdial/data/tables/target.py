@@ -24,7 +24,7 @@ from netdial.data.tables.columns.stored import Cells, texts_of
 from netdial.data.tables.files.frame import Table
 from netdial.data.tables.files.headings import no_headings
 from netdial.data.tables.options import TableFault, TableOptions, as_list, listed
-from netdial.data.tables.words.texts import MISSING_WORDS, Array
+from netdial.data.tables.words.texts import MISSING_WORDS, Array, plainly
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -266,11 +266,11 @@ def _classes(texts: Array, cells: Cells) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def _odd_classes(classes: Sequence[str]) -> str:
-    """Returns what to know of classes that may be one, or none: names alike but for case, and words for a missing value."""
+    """Returns what to know of classes that may be one, or none: names that look alike, and words for a missing value."""
     said = []
     by_case: dict[str, list[str]] = {}
     for name in classes:
-        by_case.setdefault(name.casefold(), []).append(name)
+        by_case.setdefault(plainly(name).casefold(), []).append(name)
     if alike := [names for names in by_case.values() if len(names) > 1]:
         some = ", ".join(" and ".join(map(repr, names)) for names in alike[:3])
         said.append(f"{some} are different classes; write them alike if they are one")

@@ -27,7 +27,7 @@ from netdial.data.tables.words.dates import dates, find_order, year_last
 from netdial.data.tables.words.doubts import (
     almost_dates,
     almost_numbers,
-    mixed_marks,
+    mixed_styles,
     moment_note,
     open_order,
     open_points,
@@ -78,11 +78,19 @@ def _read(
     stored = stored_as(column)
     if stored is None:
         texts = texts_of(column, options.na)
-        cells, problems = _from_texts(texts, name, table, options)
-        if cells.kind == "number" and column.dtype == object:
-            stands = numbers_among(column, texts)
-            cells = replace(cells, values=np.where(np.isnan(stands), cells.values, stands))
-        return cells, problems
+        stands = (
+            numbers_among(column, texts) if column.dtype == object else np.full(len(texts), np.nan)
+        )
+        if not np.isnan(
+            stands
+        ).all():  # numbers as they are say nothing of how the others are written
+            alone = texts.copy()
+            alone[~np.isnan(stands)] = None
+            cells, problems = _from_texts(alone, name, table, options)
+            if cells.kind == "number":
+                values = np.where(np.isnan(stands), cells.values, stands)
+                return replace(cells, values=values), problems or _infinite(values, name)
+        return _from_texts(texts, name, table, options)
     if stored.kind == "date" and options.parse_dates == "off":
         return Cells("category", texts_of(column, options.na)), []
     for word in options.na if stored.kind == "number" else ():
@@ -148,7 +156,7 @@ def _but_for(
     """Returns a remark if texts are numbers or dates that are not read, or but for a few; and these few."""
     if unit := unit_of(words):
         return unit_note(unit), ()
-    if note := mixed_marks(words, table, options):
+    if note := mixed_styles(words, table, options):
         return note, ()
     if options.parse_dates != "off" and (note := moment_note(words)):
         return note, ()

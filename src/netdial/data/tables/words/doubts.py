@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from netdial.data.tables.options import TableFault, TableOptions
 from netdial.data.tables.words.dates import MONTH, Order, dates, is_dated
-from netdial.data.tables.words.numbers import THOUSAND, bare, find_style, unit_mark
+from netdial.data.tables.words.numbers import THOUSAND, bare, find_style
 
 if TYPE_CHECKING:
     from netdial.data.tables.files.frame import Table
@@ -60,13 +60,15 @@ def unit_note(unit: str) -> str:
     return f"all are numbers with {unit!r} behind them, read as texts; write the numbers alone to have them read as numbers"
 
 
-def mixed_marks(words: Sequence[str], table: Table, options: TableOptions) -> str:
-    """Returns what to know of texts that are numbers of which only some have a mark such as %, or that have different ones."""
-    marks = sorted({unit_mark(word) for word in words})
-    if len(marks) == 1 or find_style([bare(word) for word in words], table, options) is None:
+def mixed_styles(words: Sequence[str], table: Table, options: TableOptions) -> str:
+    """Returns what to know of texts that are numbers one by one, and not together: some with a %, some with a decimal comma."""
+    if any(find_style([word], table, options) is None for word in words):
         return ""
-    some = " and ".join(mark or "no mark" for mark in reversed(marks))
-    return f"numbers with {some}, read as texts; write them alike to have them read as numbers"
+    other = (w for w in words if find_style([words[0], w], table, options) is None)
+    return (
+        f"numbers written in different ways, such as {words[0]!r} and {next(other, words[-1])!r}, read as texts; "
+        "write them alike to have them read as numbers"
+    )
 
 
 def open_style(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -28,11 +29,12 @@ def text_of(value: object) -> str:
 
 
 def plainly(word: str) -> str:
-    """Returns a text as a program writes what it means, if that is a whole number or a truth value; else as it is.
+    """Returns a text as a program writes what it means: whole numbers, truth values, one blank, letters with their accents.
 
-    >>> [plainly(word) for word in ("1.0", "TRUE", "1.10", "01.0", "west")]
-    ['1', 'True', '1.10', '01.0', 'west']
+    >>> [plainly(word) for word in ("1.0", "TRUE", "1.10", "01.0", "Bad\u00a0 Ems", "Ko\u0308ln")]
+    ['1', 'True', '1.10', '01.0', 'Bad Ems', 'Köln']
     """
+    word = " ".join(unicodedata.normalize("NFC", word).split())
     if _WHOLE_AS_FLOAT.fullmatch(word):
         return word[:-2]
     return word.capitalize() if word.lower() in ("true", "false") else word
