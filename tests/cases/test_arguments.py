@@ -52,6 +52,15 @@ WRONG: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     ),
     "a class for a network": (lambda: nd.fit(nn.Linear, (X, Y)), ("net", "class Linear", "Module")),
     "a family for a network": (lambda: nd.fit(FAMILY, (X, Y)), ("Family",)),
+    "a family for a network, shrink": (
+        lambda: nd.shrink(FAMILY, (X, Y), epochs=1),
+        ("net is a Family", "nd.slim"),
+    ),
+    "rows for a member's outputs": (lambda: FAMILY.predict(X, lam=1.0), ("family(x, lam=…)",)),
+    "a network without parameters": (
+        lambda: nd.slim(nn.Sequential(nn.ReLU()), share=0.5, example=X),
+        ("Sequential", "no parameters"),
+    ),
     "a number for a path, save": (lambda: nd.save(FAMILY, 3), ("path=3",)),
     "a number for a path, load": (lambda: nd.load_model(3), ("path=3",)),
     "a number for a path, inspect": (lambda: nd.inspect(3), ("path=3",)),

@@ -98,16 +98,20 @@ def first_line(error: BaseException) -> str:
 
 
 ALIASES = {
+    "clipnorm": "clip",
     "device": "accelerator",
     "dtype": "precision",
     "early_stopping": "patience",
+    "gradient_clip_val": "clip",
     "iterations": "epochs",
     "lambda": "lam",
     "learning_rate": "lr",
+    "max_grad_norm": "clip",
     "n_iter": "epochs",
     "num_workers": "devices",
     "random_state": "seed",
     "steps": "epochs",
+    "weight_decay": "lam",
 }
 """What settings are called in other libraries -> what they are called here."""
 

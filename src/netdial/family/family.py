@@ -13,7 +13,7 @@ Shapes: K members run at once, P numbers of the leaves, L complexity values.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -198,11 +198,16 @@ class Family(Varying):
         with failing_in_words(self.net, x):
             return cast(Tensor, functional_call(self.net, tree, (x,)))
 
-    def predict(self, params: Params, x: Tensor, lam: float) -> Tensor:
-        """Returns the outputs of a member with the given parameters, as ``outputs`` does.
+    def predict(self, params: Params, x: Tensor | None = None, lam: float | None = None) -> Tensor:
+        """Returns the outputs of a member with the given parameters, as ``outputs`` does; called with rows it is refused.
 
         A family that ``load_model`` returns predicts from rows of a table instead, if its file says how.
         """
+        if x is None or lam is None or not isinstance(params, Mapping):
+            raise ConfigError(
+                "Family.predict: takes (params, x, lam); family(x, lam=…) gives outputs of a member, and what nd.load_model "
+                "reads of a file that nd.save(family, path, data=…) wrote predicts from rows"
+            )
         return self.outputs(params, x, lam)
 
     @checked

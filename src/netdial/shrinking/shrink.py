@@ -38,6 +38,7 @@ from netdial.data.memory.weights import weighted_both
 from netdial.family.leaves import matching
 from netdial.measure.forward import outputs
 from netdial.measure.path import mean_fit
+from netdial.family.family import Family
 from netdial.nets.foreign import check_initialised, with_plain_weights
 from netdial.nets.named import note_built
 from netdial.shrinking.config import ShrinkConfig
@@ -158,6 +159,10 @@ def shrink(
             f"give either config or settings by name, not both ({', '.join(settings)})"
         )
     config = config or make(ShrinkConfig, settings)
+    if isinstance(net, Family):
+        raise ConfigError(
+            "net is a Family; nd.slim(family, lam, …) cuts a member, and family.export(lam) returns one, which can be shrunk"
+        )
     check_initialised(net)
     check_columns(columns_of(data), valid, "validation part")
     held = hold(data)

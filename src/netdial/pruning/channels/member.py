@@ -79,6 +79,10 @@ def _member_of(net: nn.Module, lam: float | None) -> Family:
         lo=NO_PENALTY, hi=1.0, map="table", lams=(NO_PENALTY,), posterior="point", objective="l2"
     )
     check_initialised(net)
+    if not any(True for _ in net.parameters()):
+        raise ConfigError(
+            f"network {type(net).__name__}: has no parameters (those of a quantised one are none), so there is nothing to cut"
+        )
     net = with_plain_weights(net)
     like = next(net.parameters())
     family = Family(net, config).to(like.device)
