@@ -35,10 +35,10 @@ from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.data.memory.columns import check_columns, columns_of
 from netdial.data.memory.weights import weighted_both
+from netdial.family.family import Family
 from netdial.family.leaves import matching
 from netdial.measure.forward import outputs
 from netdial.measure.path import mean_fit
-from netdial.family.family import Family
 from netdial.nets.foreign import check_initialised, with_plain_weights
 from netdial.nets.named import note_built
 from netdial.shrinking.config import ShrinkConfig
