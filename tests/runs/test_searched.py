@@ -72,3 +72,10 @@ def test_what_a_search_by_trials_lost_is_in_the_loss_of_its_trials(
     search.trials = [TrialRow(i, "search", {"loss": 1.0 + i}) for i in range(3)]
     told = search_standing(search, {"kind": "regression", "proper": "rmse"}, {}, "run")
     assert told is not None and told.lost.value == lost
+
+
+def test_structures_that_were_drawn_twice_count_once() -> None:
+    found = Searched(baseline={"difference": -1.0, "standard_error": 0.1, "trials": 29.0})
+    assert "best of 29 random structures" in found.verdict  # of older runs, which do not say
+    found.baseline["structures"] = 3.0
+    assert "best of 3 random structures" in found.verdict

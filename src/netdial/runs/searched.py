@@ -46,7 +46,7 @@ class Searched:
             ``skips_entered``, and the ``epoch`` whose structure was taken.
         curvature: of the structure's loss after each epoch, if it was watched.
         baseline: ``difference`` of the loss from that of the best random structure, its ``standard_error``, ``trials``,
-            ``best_loss``.
+            ``structures`` (how many of these differ), ``best_loss``.
         part: part of the data of the comparison.
         trials: structures that were trained.
         loss: part of the data -> (step, loss) along a search by gradient.
@@ -77,7 +77,8 @@ class Searched:
         if "difference" not in found:
             return ""
         error = found.get("standard_error", math.inf)
-        return beside_random(found["difference"], error, found.get("trials", 0), self.part)
+        count = found.get("structures", found.get("trials", 0))  # in older runs
+        return beside_random(found["difference"], error, count, self.part)
 
     @property
     def remarks(self) -> list[str]:

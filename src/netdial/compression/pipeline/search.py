@@ -204,8 +204,8 @@ class Search:
             now = min(goal, bits_of(level.masks, self.context.config.value_bits))
             goal = max(now - surplus, _FACTOR**2 * now)
         raise ConfigError(
-            f"max_bytes={most}: the smallest file that was reached has {min(reached)}, {text} of them header and text; "
-            "allow more bytes, fewer --values, or compress a smaller network"
+            f"max_bytes={most}: the smallest file that was reached has {min(reached)}, of which {text} are there without any "
+            "tensor; allow more bytes, fewer --values, or compress a smaller network"
         )
 
     def _finer(

@@ -183,6 +183,7 @@ def record_outcome(work: Work, outcome: SearchOutcome) -> None:
             Measurement("difference", baseline.difference, "nats/example"),
             Measurement("standard_error", baseline.standard_error, "nats/example"),
             Measurement("trials", float(len(baseline.trials))),
+            Measurement("structures", float(baseline.structures)),
             Measurement("best_loss", baseline.best.loss, "nats/example"),
         ]
         kept = [each for each in numbers if math.isfinite(each.value)]

@@ -47,7 +47,7 @@ class RandomBaseline:
     """Random search at equal cost, and how it compares.
 
     Attributes:
-        trials: structures that were trained, in the processor time that the search took.
+        trials: structures that were drawn and trained, in the processor time that the search took; some may be the same.
         best: that of least loss on the validation part.
         difference: loss of the network found less that of the best random one, on the test part if there is one.
         standard_error: of the difference, over the same examples.
@@ -61,10 +61,14 @@ class RandomBaseline:
     part: str
 
     @property
+    def structures(self) -> int:
+        """How many of the structures that were trained differ."""
+        return len({trial.genotype for trial in self.trials})
+
+    @property
     def verdict(self) -> str:
         """One sentence for people."""
-        count = len(self.trials)
-        return beside_random(self.difference, self.standard_error, count, self.part)
+        return beside_random(self.difference, self.standard_error, self.structures, self.part)
 
 
 @dataclass(frozen=True)
