@@ -588,6 +588,32 @@ def test_a_buffer_that_the_first_call_makes_is_one_of_the_graph(start: Tensor | 
     torch.testing.assert_close(graph.traced(x), wanted)
 
 
+class Undeclared(nn.Module):
+    """Has no buffer before its first call, which registers one, or holds it as a plain attribute."""
+
+    def __init__(self, *, plain: bool) -> None:
+        super().__init__()
+        self.one, self.two, self.plain = nn.Linear(4, 6), nn.Linear(6, 3), plain
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.one(x).relu()
+        if not hasattr(self, "table"):
+            table = torch.arange(5.0, dtype=h.dtype)[:, None]
+            if self.plain:
+                self.table = table
+            else:
+                self.register_buffer("table", table, persistent=False)
+        return self.two(h * self.table)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_what_the_first_call_makes_need_not_be_declared(plain: bool) -> None:
+    net, x = Undeclared(plain=plain).double().eval(), numbers(3, 5, 4).double()
+    graph = Graph.of(net, x)
+    assert graph.widths == {"one": 6} and not hasattr(net, "table")
+    torch.testing.assert_close(graph.traced(x), net(x))
+
+
 class MaskedWords(nn.Module):
     """Words that see those before them, as many as two examples have heads."""
 

@@ -193,9 +193,9 @@ def owners(net: nn.Module) -> dict[int, str]:
 
 
 def attribute(net: nn.Module, name: str) -> Any:
-    """Returns what a network holds under a dotted name."""
+    """Returns what a network holds under a dotted name; None if its code has not made it yet."""
     owner, _, key = name.rpartition(".")
-    return getattr(net.get_submodule(owner), key)
+    return getattr(net.get_submodule(owner), key, None)
 
 
 def tensors_held(net: nn.Module) -> list[str]:
