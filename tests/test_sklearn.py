@@ -385,3 +385,9 @@ def test_folds_train_on_all_rows_and_choose_on_those_held_out(kind: str) -> None
 def test_a_number_of_folds_that_cannot_be_is_refused(folds: float) -> None:
     with pytest.raises(ConfigError, match="folds"):
         classifier(folds=folds).fit(X, Y)
+
+
+@pytest.mark.parametrize("kind", ["datetime64[s]", "timedelta64[s]"])
+def test_times_are_no_targets(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"y: \w+64\[s\], where numbers are needed"):
+        regressor().fit(XR, np.arange(len(XR)).astype(kind))

@@ -14,6 +14,7 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from netdial.core.errors import DataError
 from netdial.data.scale import TargetScale
 from netdial.measure import intervals
 from netdial.sklearn.base import FamilyEstimator
@@ -55,6 +56,8 @@ class FamilyRegressor(RegressorMixin, FamilyEstimator):
         x, targets = validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, multi_output=True, ensure_min_samples=2
         )
+        if targets.dtype.kind in "mM":
+            raise DataError(f"y: {targets.dtype}, where numbers are needed; give days or seconds")
         self._is_flat = targets.ndim == 1
         columns = targets.reshape(len(x), -1)
         rows, weight = self._rows(x, columns, sample_weight)

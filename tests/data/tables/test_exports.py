@@ -118,6 +118,41 @@ def test_texts_of_a_frame_may_need_a_word_on_how_they_are_written(tmp_path: Path
         assert splits.schema.inputs[1].read(frame["pay"], ()).min() > 1000
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_date_that_means_none_is_told_of(tmp_path: Path, stored: bool) -> None:
+    """Data bases write 9999-12-31 for "never"; beside it, all other days are alike."""
+    days = pd.Series(pd.date_range("2019-12-01", periods=N)).astype("datetime64[s]")
+    days[::7] = pd.Timestamp("9999-12-31 23:59:59").as_unit("s")
+    frame = pd.DataFrame({"age": AGE, "until": days if stored else days.astype(str), "y": Y})
+    whole = load_data(frame, target="y")
+    assert "until: 9999-12-31 in " in said(whole) and "--na=9999-12-31 reads it so" in said(whole)
+    splits = load_data(frame, target="y", na="9999-12-31")
+    gone = load_data(frame.assign(until=days.where(days.dt.year < 9999)), target="y")
+    assert torch.equal(splits.train.x, gone.train.x) and "9999" not in said(splits)
+    assert splits.schema is not None
+    assert torch.equal(splits.schema.encode_rows(frame).x[splits.rows["train"]], gone.train.x)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (("5 kg", "6 kg", "7 kg"), "all are numbers with 'kg' behind them"),
+        (("5%", "6", "7"), "numbers written in different ways"),
+        (("2020-01-01", "2020-01-02", "2020-01-03"), "dates are read as classes"),
+    ],
+)
+def test_classes_that_look_like_numbers_are_told_of(cells: tuple[str, ...], words: str) -> None:
+    frame = pd.DataFrame({"age": AGE, "y": np.array(cells)[np.arange(N) % 3]})
+    assert f"y: {words}" in said(load_data(frame, target="y"))
+    assert words not in said(load_data(frame, target="y", kind="classification"))
+
+
+def test_targets_that_look_like_numbers_are_named_where_classes_are_rare() -> None:
+    frame = pd.DataFrame({"age": AGE, "y": [f"{i} kg" for i in range(N)]})
+    with pytest.raises(DataError, match=r"all are numbers with 'kg' behind.*; as classes, class"):
+        load_data(frame, target="y")
+
+
 def test_units_below_the_headings(tmp_path: Path) -> None:
     """One text makes classes of the numbers of a target: that text is named, not the classes."""
     path = written(tmp_path, "age,pay\nyears,EUR", lambda i: f"{AGE[i]},{PAY[i]}")

@@ -250,8 +250,8 @@ def _gives_away(name: str, column: Cells, goal: Goal, rows: Array) -> str:
 
 
 def _far_value(name: str, column: Cells, train: Array) -> str:
-    """Returns a remark on one number that is so far from all others that these are alike beside it; nothing if none is."""
-    if column.kind != "number":
+    """Returns a remark on a number or date that is so far from all others that they are alike beside it; nothing if none is."""
+    if column.kind not in ("number", "date"):
         return ""
     known = column.values[train][~column.missing[train]]
     with np.errstate(all="ignore"):  # numbers too large to be squared are refused elsewhere
@@ -261,12 +261,20 @@ def _far_value(name: str, column: Cells, train: Array) -> str:
         with np.errstate(all="ignore"):
             squeezed = len(rest) > 1 and rest.std() < spread
         if squeezed and rest.min() < rest.max():
+            far = _day(end) if column.kind == "date" else text_of(end)
+            low, high = (
+                _day(v) if column.kind == "date" else f"{v:g}" for v in (rest.min(), rest.max())
+            )
             return (
-                f"{name}: {text_of(end)} in {len(known) - len(rest)} training row(s) is far from all others, which lie between "
-                f"{rest.min():g} and {rest.max():g} and are nearly alike beside it; if it means a missing value, "
-                f"--na={text_of(end)} reads it so"
+                f"{name}: {far} in {len(known) - len(rest)} training row(s) is far from all others, which lie between "
+                f"{low} and {high} and are nearly alike beside it; if it means a missing value, --na={far} reads it so"
             )
     return ""
+
+
+def _day(days: float) -> str:
+    """Returns the date of days since 1970-01-01."""
+    return str(np.datetime64(int(np.floor(days)), "D"))
 
 
 def _learn(

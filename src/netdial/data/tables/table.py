@@ -189,9 +189,12 @@ def load_table(
 
 
 def _target_remarks(goal: Goal) -> list[str]:
-    """Returns how the numbers of targets were read, where that may surprise."""
+    """Returns how the cells of targets were read, where that may surprise."""
     named = zip(goal.names, goal.cells, strict=True)
-    return [f"{name}: {one.remark}" for name, one in named if goal.labels is None and one.remark]
+    read = goal.labels is None  # numbers that are classes are read as they are written
+    return [
+        f"{name}: {c.remark}" for name, c in named if c.remark and (read or c.kind == "category")
+    ]
 
 
 def _roles(table: Table, names: list[str], options: TableOptions, where: str) -> dict[str, str]:

@@ -122,10 +122,13 @@ def read_goal(
     for name in names:
         found, wrong = read_cells(table.frame[name], name, table, options)
         if found.kind == "date":
-            found, wrong = Cells("category", texts_of(table.frame[name], options.na)), []
+            remark = "dates are read as classes; to predict when, give numbers such as days"
+            found, wrong = Cells("category", texts_of(table.frame[name], options.na), remark), []
         if found.kind == "nothing":
             raise DataError(f"{where}: the target {name!r} {found.remark}; choose another target")
-        cells.append(replace(found, others=()) if kind == "classification" else found)
+        if kind == "classification" and found.kind == "category":
+            found = replace(found, remark="", others=())
+        cells.append(found)
         problems += [TableFault(p.text.replace("column", "the target", 1), p.mend) for p in wrong]
     if kind == "classification" and len(names) > 1:
         raise ConfigError(
@@ -170,12 +173,15 @@ def rare_classes(goal: Goal, shares: Mapping[str, float]) -> list[TableFault]:
     rare = [(name, n) for name, n in zip(goal.classes, counts, strict=True) if n < needed]
     if not rare:
         return []
-    if goal.cells[0].others:
-        text = f"the target {goal.names[0]!r} is {goal.cells[0].remark}"
-        return [TableFault(text, {"na": goal.cells[0].others, "drop_missing_target": True})]
     some = ", ".join(f"class {name!r} with {n} row(s)" for name, n in rare[:3])
     more = f" and {len(rare) - 3} more" if len(rare) > 3 else ""
-    text = f"the target {goal.names[0]!r}: {some}{more} cannot be split into {needed} parts"
+    text = f"{some}{more} cannot be split into {needed} parts"
+    only = goal.cells[0]
+    if only.kind == "category" and only.remark:
+        text = f"the target {goal.names[0]!r}: {only.remark}; as classes, {text}"
+        cure = TableFault(text, {"na": only.others, "drop_missing_target": True})
+        return [cure if only.others else TableFault(text)]
+    text = f"the target {goal.names[0]!r}: {text}"
     if goal.guessed:
         text += f"; it holds {len(goal.classes)} different whole numbers, taken for classes: say whether they are quantities"
         return [TableFault(f"{text} (--kind regression)", {"kind": "regression"})]

@@ -23,7 +23,7 @@ from netdial.data.tables.columns.stored import (
     texts_of,
 )
 from netdial.data.tables.options import TableFault, TableOptions, as_list
-from netdial.data.tables.words.dates import dates, find_order, year_last
+from netdial.data.tables.words.dates import dates, find_order, without, year_last
 from netdial.data.tables.words.doubts import (
     almost_dates,
     almost_numbers,
@@ -65,6 +65,8 @@ def read_cells(
     cells, problems = _read(column, name, table, options)
     if cells.kind == "number" and options.parse_dates != "off" and _DATE_NAME.search(name):
         cells = _written_in_one(cells)
+    if cells.kind == "date":
+        cells = replace(cells, values=without(cells.values, options.na, cells.order))
     distinct = cells.kind != "nothing" and bool(column.is_unique) and not bool(column.isna().any())
     return replace(cells, distinct=distinct), problems
 

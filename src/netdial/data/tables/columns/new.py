@@ -12,7 +12,7 @@ from netdial.core.errors import DataError
 from netdial.data._optional import require
 from netdial.data.tables.columns.stored import infinity_note, numbers_among, stored_as, texts_of
 from netdial.data.tables.options import TableOptions
-from netdial.data.tables.words.dates import Order, dates, find_order, year_last
+from netdial.data.tables.words.dates import Order, dates, find_order, without, year_last
 from netdial.data.tables.words.numbers import THOUSAND, number_or_nan, numbers
 from netdial.data.tables.words.texts import MISSING_WORDS, Array
 
@@ -69,7 +69,7 @@ def days_of(
     """
     stored = stored_as(column)
     if stored is not None and stored.kind == "date":
-        return stored.values
+        return without(stored.values, na, order)
     texts = texts_of(column, na)
     known = [] if order else [word for word in set(texts) if word is not None and year_last([word])]
     order = order or find_order(known, TableOptions())
@@ -78,7 +78,8 @@ def days_of(
             f"column {name!r}: in {min(known)!r} the day or the month may come first, and training had no such dates; "
             "write dates as 2024-12-31"
         )
-    return _each(texts, name, lambda words: dates(words, order or "month-first"), "a date")
+    days = _each(texts, name, lambda words: dates(words, order or "month-first"), "a date")
+    return without(days, na, order)
 
 
 def _each(

@@ -127,3 +127,16 @@ def dates(words: Sequence[str], order: Order) -> Array | None:
         plain.append(f"{day_of}T{hour:02d}{match['rest'] or ':00'}{zone}")
     stamps = pandas.to_datetime(plain, format="ISO8601", utc=True, errors="coerce")
     return None if stamps.isna().any() else days_since_1970(stamps)
+
+
+def without(days: Array, na: Sequence[str], order: Order | None) -> Array:
+    """Returns days, NaN where they are one of the dates among some words; one without a time is the whole day.
+
+    >>> without(np.array([1.0, 1.5, 2.0]), ["?", "1970-01-02"], None).tolist()
+    [nan, nan, 2.0]
+    """
+    for word in na:
+        if is_dated(word) and (found := dates([word], order or "month-first")) is not None:
+            same = days == found[0] if found[0] % 1 else np.floor(days) == found[0]
+            days = np.where(same, np.nan, days)
+    return days
