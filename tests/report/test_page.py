@@ -191,7 +191,7 @@ def test_the_data_travels_with_the_page(make_run: MakeRun) -> None:
 
 
 def test_regression(make_run: MakeRun) -> None:
-    page = page_of(make_run(kind="regression"))
+    page = page_of(make_run(kind="regression", units="price"))
     assert "RMSE 56.02" in page.shown
     assert "the simplest within one standard error of the best" in page.shown
     assert "the squared error in variances of the target rises by" in page.shown

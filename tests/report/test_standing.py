@@ -34,14 +34,14 @@ OWN = {"valid/nll": 0.3, "valid/accuracy": 0.9}
 def test_a_rival_is_named_only_if_it_is_further_off_than_two_standard_errors() -> None:
     def told(gap: float) -> str:
         rival = {"valid/nll": 0.3 + gap, "valid/excess": gap, "valid/excess_error": 0.01}
-        return rival_told({"trees": rival}, "valid/nll", OWN, "").note
+        return rival_told({"trees": rival}, "valid/nll", OWN, "", {}).note
 
     assert "better by 0.03 ± 0.01 log loss" in told(0.03)
     assert "worse by 0.03 ± 0.01" in told(-0.03)
     assert "no difference can be seen (+0.019 ± 0.01" in told(0.019)
     rival = {"valid/nll": 0.3, "valid/excess": 0.0, "valid/excess_error": 0.01}
     rival |= {"test/excess": -0.05, "test/excess_error": 0.01}
-    said = rival_told({"trees": rival}, "valid/nll", OWN, "").note
+    said = rival_told({"trees": rival}, "valid/nll", OWN, "", {}).note
     assert "no difference" in said and "worse by 0.05 ± 0.01 log loss on test data" in said
 
 
@@ -59,7 +59,7 @@ def test_a_run_under_way_has_the_parts_that_exist(tmp_path: Path, way: str) -> N
 
 
 def test_without_a_rival_it_is_said_how_one_is_run() -> None:
-    told = rival_told({}, "valid/nll", OWN, "netdial evaluate r --rivals")
+    told = rival_told({}, "valid/nll", OWN, "netdial evaluate r --rivals", {})
     assert (told.value, told.note) == (UNKNOWN, "netdial evaluate r --rivals")
 
 
@@ -68,12 +68,12 @@ def test_rivals_are_in_order_with_their_differences() -> None:
         "b": {"valid/nll": 0.4, "test/nll": 0.5, "valid/excess": 0.1, "valid/excess_error": 0.02},
         "a": {"valid/nll": 0.2, "valid/accuracy": 0.95},
     }
-    table = rival_rows(found, "valid/nll")
+    table = rival_rows(found, "valid/nll", {})
     assert table is not None
     assert [row[0] for row in table.rows] == ["a", "b"]
     assert table.rows[1][-1] == "+0.1 ± 0.02"
     assert len({len(row) for row in [table.headings, *table.rows]}) == 1
-    assert rival_rows({}, "valid/nll") is None
+    assert rival_rows({}, "valid/nll", {}) is None
 
 
 def test_what_is_no_better_than_a_constant_says_so() -> None:
@@ -149,11 +149,13 @@ def test_a_slimmed_member_stands_beside_the_whole_one_and_others_of_its_size() -
         return Pruning((how,), 0.1, (before, NetworkReading("pruned", values, {})))
 
     chosen, other, large = (pruning(*a) for a in (("a", 0.36, 50), ("b", 0.2, 51), ("c", 0.1, 90)))
-    told = slim_standing([chosen, other, large], chosen, "λ", {"valid/nll": 1.0}, {}, 100)
+    told = slim_standing(
+        [chosen, other, large], chosen, "λ", {"valid/nll": 1.0}, {}, {"n_valid": 100}
+    )
     assert told is not None
     assert told.lost.value == "+0.06" and told.sure.value == "± 0.01"
     assert told.rival.value == "0.2" and "another pruning (b)" in told.rival.note
-    alone = slim_standing([chosen, large], chosen, "λ", {}, {}, 100)
+    alone = slim_standing([chosen, large], chosen, "λ", {}, {}, {"n_valid": 100})
     assert alone is not None
     assert "the whole network" in alone.rival.note and "worse by 0.06 ± 0.01" in alone.rival.note
 
@@ -166,7 +168,7 @@ def test_what_a_slimmed_regression_lost_does_not_depend_on_the_unit_of_its_targe
     values = {"valid/rmse": 0.7 * unit, "params": 50.0}
     values |= {"valid/excess": 0.24, "valid/excess_error": 0.01}
     one = Pruning(("a",), 0.1, (before, NetworkReading("pruned", values, {})))
-    told = slim_standing([one], one, "λ", {}, {}, 100)
+    told = slim_standing([one], one, "λ", {}, {}, {"n_valid": 100, "units": "price"})
     assert told is not None
     assert told.lost.value == "+0.24"
     assert told.lost.note == "squared error in variances of the target against the whole network"
@@ -190,6 +192,18 @@ def test_the_verdict_on_a_file_is_in_units_of_the_metric_that_it_was_judged_by(
     stages = {name: {"bytes": 100.0, "valid/nll": 0.3} for name in ("dense", "coded")}
     verdict = {"excess": 0.01, "bound": 0.03, "seeds": 5.0}
     how = {} if metric is None else {"metric": metric}
-    told = compress_standing(Compression(how, 0.1, stages, verdict=verdict), "λ", {}, {}, 100)
+    told = compress_standing(
+        Compression(how, 0.1, stages, verdict=verdict), "λ", {}, {}, {"n_valid": 100}
+    )
     assert told is not None and told.sure.value == "≤ +0.03"
     assert told.sure.note.startswith(f"{unit} above dense networks")
+
+
+@pytest.mark.parametrize("units", ["price", ""])
+def test_squared_errors_are_in_variances_where_targets_were_standardised(units: str) -> None:
+    rival = {"valid/rmse": 2.0, "valid/excess": 0.5, "valid/excess_error": 0.1}
+    said = rival_told(
+        {"trees": rival}, "valid/rmse", {"valid/rmse": 1.0}, "", {"units": units}
+    ).note
+    assert "squared error" in said
+    assert ("in variances of the target" in said) == bool(units)

@@ -24,6 +24,8 @@ from netdial.core.errors import ConfigError
 
 SQUARED_ERROR = "squared error in variances of the target"
 """What losses of a regression are: of a standardised target, whose variance on training rows is 1; a mean over targets."""
+STANDARDISED = "standard deviations of the targets"
+"""The unit of errors over several targets whose units are known; else they are in the numbers that were given."""
 MEAN, PREDICTIVE = "mean weights", "predictive"
 """What a member predicts with: the network of its mean weights, or the average over its posterior."""
 

@@ -26,6 +26,9 @@ from netdial.core.storage.boundary import (
 Place = bool | int | float | str
 """A value on an axis."""
 
+TRAINED_ON = "trained on"
+"""Stage of a compression: the network given, dense, trained on for as long as a compressed one, where that is better."""
+
 _IN_COLUMN = ("using", "batch")
 _DELETE = "delete that line to go on"
 

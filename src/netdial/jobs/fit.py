@@ -121,7 +121,11 @@ def _headline(run: Run) -> Answer:
     records = run.records()
     rows, constant = members(records), constants(records)
     best = headline(rows, run.config, constant)
-    found = {"headline": _best_json(best), "members": rows_json(rows), "constant": constant}
+    found = {
+        "headline": _best_json(best, run.config),
+        "members": rows_json(rows),
+        "constant": constant,
+    }
     table = members_table(rows, run.config, best, constant=constant)
     row = {} if best is None else {**worth(best.best, run.config), "best_lam": best.best.lam}
     measures: dict[str, float] = {}
@@ -156,7 +160,7 @@ def _by_target(run: Run, lam: float) -> list[dict[str, Any]]:
     ]
 
 
-def _best_json(answer: Headline | None) -> dict[str, Any] | None:
+def _best_json(answer: Headline | None, config: Mapping[str, Any]) -> dict[str, Any] | None:
     """Returns the answer of a run for programs."""
     from netdial.report.text import loss_words
 
@@ -169,7 +173,7 @@ def _best_json(answer: Headline | None) -> dict[str, Any] | None:
         "using": answer.using,
         "simplest_lam": answer.simplest.lam if answer.simplest else None,
         "excess": answer.excess,
-        "loss": loss_words(answer.metric),
+        "loss": loss_words(answer.metric, config),
         "standard_error": answer.standard_error,
         "remarks": list(answer.remarks),
     }

@@ -14,6 +14,7 @@ from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
+from netdial.core.best import STANDARDISED
 from netdial.report.panels import (
     COLOURS,
     LEGEND_PIXELS,
@@ -31,9 +32,6 @@ from netdial.report.text import count, number
 from netdial.runs.curves import Headline, MemberRow
 
 Lines = dict[float | None, list[tuple[int, float]]]
-
-_STANDARDISED = "standard deviations of the targets"
-"""The unit of errors over several targets whose units are known; else they are in the numbers that were given."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ COMMON = [
 def panels(config: dict[str, Any]) -> list[Panel]:
     """Returns the panels of a run; only those of which something was recorded are drawn."""
     error, explained = REGRESSION
-    if (config.get("n_outputs") or 1) > 1 and config.get("error_unit") == _STANDARDISED:
+    if (config.get("n_outputs") or 1) > 1 and config.get("error_unit") == STANDARDISED:
         error = replace(error, title=error.title.replace("target units", "standard deviations"))
     elif config.get("units"):
         error = replace(

@@ -81,7 +81,7 @@ def render(run: Run, section: Section, live: Mapping[str, Any] | None = None) ->
         environment=_pairs(run.environment()),
         data=_data(run, records, data),
         live=live,
-        rivals=rival_rows(rivals(records), f"valid/{metrics_of(run.config)[1]}"),
+        rivals=rival_rows(rivals(records), f"valid/{metrics_of(run.config)[1]}", run.config),
         **told,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from netdial.core.best import SQUARED_ERROR, signed
@@ -152,13 +152,15 @@ MEASURES = {
 """Record that decides -> what it is called, and the loss whose differences are judged."""
 
 
-def loss_words(metric: str) -> str:
-    """Returns what differences are counted in by the metric of a record, with its unit.
+def loss_words(metric: str, config: Mapping[str, Any]) -> str:
+    """Returns what differences are counted in by the metric of a record, with its unit where that is known.
 
-    >>> loss_words("valid/nll"), loss_words("test/rmse")
-    ('log loss', 'squared error in variances of the target')
+    >>> loss_words("valid/nll", {}), loss_words("test/rmse", {"units": "price"}), loss_words("test/rmse", {})
+    ('log loss', 'squared error in variances of the target', 'squared error')
     """
-    return MEASURES.get(f"valid/{metric.rpartition('/')[2]}", ("", "loss"))[1]
+    words = MEASURES.get(f"valid/{metric.rpartition('/')[2]}", ("", "loss"))[1]
+    is_raw = words == SQUARED_ERROR and not config.get("units")  # targets that nobody standardised
+    return words.partition(" in ")[0] if is_raw else words
 
 
 def value_of(metric: str, value: float) -> str:

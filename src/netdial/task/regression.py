@@ -37,6 +37,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from netdial.core.best import STANDARDISED
 from netdial.core.errors import ConfigError, DataError, ShapeError
 from netdial.data.memory.targets import Targets
 from netdial.data.scale import TargetScale
@@ -152,7 +153,7 @@ class Regression(Task):
     def unit(self, metric: str) -> str:
         """Returns the unit of a metric, in words."""
         if metric == "rmse" and self.scale is not None and len(self.scale.std) > 1:
-            return "standard deviations of the targets"
+            return STANDARDISED
         return super().unit(metric)
 
     def in_training(self) -> Regression:

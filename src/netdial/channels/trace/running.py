@@ -61,13 +61,9 @@ class InDouble(Recording):
 
 
 def _at_least_double(dtype: torch.dtype) -> torch.dtype:
-    return (
-        torch.complex128
-        if dtype.is_complex
-        else torch.float64
-        if dtype.is_floating_point
-        else dtype
-    )
+    if dtype.is_complex:
+        return torch.complex128
+    return torch.float64 if dtype.is_floating_point else dtype
 
 
 def execute(traced: fx.GraphModule, example: Tensor, *, double: bool = False) -> dict[fx.Node, Any]:

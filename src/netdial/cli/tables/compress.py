@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netdial.core.best import signed
+from netdial.core.records import TRAINED_ON
 from netdial.report.tables import table_of
 from netdial.report.text import count, metric_of, number
 from netdial.runs.results.compressions import (
     STAGES,
-    TRAINED_ON,
     above_words,
     each_bits,
     ratio_words,

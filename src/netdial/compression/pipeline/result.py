@@ -18,6 +18,7 @@ from netdial.compression.pipeline.rate import (
     entropy_bits,
 )
 from netdial.compression.pipeline.training import Masks
+from netdial.core.records import TRAINED_ON
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +98,6 @@ def pareto(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
         if not found or point.loss < found[-1].loss:
             found.append(point)
     return tuple(reversed(found))
-
-
-TRAINED_ON = "trained on"
-"""The network given, dense, trained on for as long as a compressed one."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from netdial.core.best import signed
-from netdial.core.records import Record
+from netdial.core.records import TRAINED_ON, Record
 from netdial.report.panels import COLOURS, MUTED, TITLE_PIXELS, log_axis
 from netdial.report.sections.size_figures import single
 from netdial.report.standing.of_smaller import compress_standing
@@ -23,7 +23,6 @@ from netdial.runs.results.compressions import (
     AT_KNOTS,
     SIZE,
     STAGES,
-    TRAINED_ON,
     Compression,
     compressions,
     each_bits,
@@ -93,9 +92,7 @@ def compression_section(
         "compress-front": front_figure(found, config),
         "compress-waterfall": waterfall_figure(last),
     }
-    stands = compress_standing(
-        last, _name(last), constants(records), rivals(records), config.get("n_valid")
-    )
+    stands = compress_standing(last, _name(last), constants(records), rivals(records), config)
     tiles = [] if stands is None else stands.tiles()
     bounds = "; ".join(f"{name} {count(round(size))} bytes" for name, size in last.bounds.items())
     blocks = [_rows(one, _loss(one, config)) for one in found]
@@ -149,7 +146,7 @@ def _name(one: Compression) -> str:
 
 def _loss(one: Compression, config: Mapping[str, Any]) -> str:
     """Returns what losses of a compression are, with their unit."""
-    return loss_words(str(one.how.get("metric") or metrics_of(config)[1]))
+    return loss_words(str(one.how.get("metric") or metrics_of(config)[1]), config)
 
 
 def _rows(one: Compression, loss: str) -> CompressedRows:

@@ -108,7 +108,7 @@ def dial_of(
         "decides": decides,
         "decides_words": MEASURES.get(decides, (decides, ""))[0],
         "excess": [EXCESS, EXCESS_ERROR],
-        "excess_words": loss_words(decides),
+        "excess_words": loss_words(decides, config),
         "surface": None if surface is None else _grid(surface),
         "candidates": [
             asdict(one) for one in candidates(rows, records, surface, config, details, decides)

@@ -100,7 +100,7 @@ def family_page(run: Run, records: Sequence[Record]) -> dict[str, Any]:
         "pruning": pruning,
         "channels": channels,
         "compression": compression,
-        "loss": loss_words(metrics_of(run.config)[1]),
+        "loss": loss_words(metrics_of(run.config)[1], run.config),
         "evidence": evidence_table(records),
         "evidence_lines": evidence_lines(records),
         "has_evidence_figure": evidence is not None,
@@ -142,7 +142,7 @@ def _lead(answer: Headline | None, config: dict[str, Any]) -> str:
     if simple.lam == answer.best.lam:
         return f"{best} No simpler member comes within one standard error."
     return (
-        f"{best} You can turn the dial up to {at_lam(simple.lam)}: the {loss_words(answer.metric)} rises by "
+        f"{best} You can turn the dial up to {at_lam(simple.lam)}: the {loss_words(answer.metric, config)} rises by "
         f"{number(answer.excess, 2)}, "
         f"within one standard error of that difference ({number(answer.standard_error, 2)}){_share(simple, config)}."
     )

@@ -8,7 +8,7 @@ criteria were recorded, the best curve of each.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -77,7 +77,7 @@ def pruning_section(records: Iterable[Record], config: dict[str, Any]) -> Prunin
         figures["pruning-criteria"] = criteria_figure(found)
     headings, rows = _table(shown, config, constants(records))
     return PruningSection(
-        _lead(shown),
+        _lead(shown, config),
         f"Every member was pruned by {shown.name} and measured on {SPLITS[shown.split]} data, without any further "
         f"training; the best at each share is that of least {_loss(shown)}.",
         (number(shown.lams[0]), number(shown.lams[-1])),
@@ -232,7 +232,7 @@ def criteria_figure(found: Sequence[PrunedSurface]) -> go.Figure:
     return figure
 
 
-def _lead(shown: PrunedSurface) -> str:
+def _lead(shown: PrunedSurface, config: Mapping[str, Any]) -> str:
     """Returns how much can be removed within one standard error of the best member, or what the best ones lose."""
     best = {share: (lam, value) for share, lam, value in shown.best()}
     words = f"{SPLITS[shown.split]} {_name(shown)}"
@@ -245,7 +245,7 @@ def _lead(shown: PrunedSurface) -> str:
             f"{_share(share) if share else 'None'} of the weights can go: {who} at {at_lam(row.lam)} then has a {words} of "
             f"{_value(shown, value)}"
         )
-        loss = loss_words(shown.decides)
+        loss = loss_words(shown.decides, config)
         if row is top:
             return f"{first}; its {loss} is the least of all."
         return (
@@ -326,7 +326,7 @@ def _name(shown: PrunedSurface) -> str:
 
 def _loss(shown: PrunedSurface) -> str:
     """Returns the loss by which members are compared, without its unit."""
-    return loss_words(shown.decides).partition(" in ")[0]
+    return loss_words(shown.decides, {}).partition(" in ")[0]
 
 
 def _hover(shown: PrunedSurface) -> str:

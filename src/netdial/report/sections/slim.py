@@ -111,16 +111,16 @@ def channels_section(records: Sequence[Record], config: dict[str, Any]) -> Chann
         [_block(i, one, [name for name, _ in headings], show) for i, one in enumerate(found, 1)],
         _constant(constants(records), [name for name, _ in headings], show),
         layer_rows(found),
-        _tiles(records, found, config.get("n_valid")),
+        _tiles(records, found, config),
     )
 
 
-def _tiles(records: Sequence[Record], found: Sequence[Pruning], rows: object) -> list[Tile]:
+def _tiles(records: Sequence[Record], found: list[Pruning], config: dict[str, Any]) -> list[Tile]:
     """Returns what stands at the top: the pruning that the sentence tells of, beside its member, others and rivals."""
     best = answer_of(found)
     which = f"pruning {found.index(best) + 1}, " if len(found) > 1 else ""
     name = f"{which}{at_lam(best.lam)}"
-    told = slim_standing(found, best, name, constants(records), rivals(records), rows)
+    told = slim_standing(found, best, name, constants(records), rivals(records), config)
     return [] if told is None else told.tiles()
 
 

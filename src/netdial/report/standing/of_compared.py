@@ -123,7 +123,7 @@ def compared_tiles(runs: Sequence[Compared], alike: str | None) -> list[Tile]:
         lost=_lost(known, alike),
         sure=sure_told(values, alike, first.config.get("n_valid")),
         constant=constant_told(first.constant, alike, values),
-        rival=rival_told(others, alike, values, "no other run was measured"),
+        rival=rival_told(others, alike, values, "no other run was measured", first.config),
     ).tiles()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from netdial.core.best import PREDICTIVE
 from netdial.report.standing.told import (
@@ -48,20 +49,20 @@ def family_standing(
             at_lam(chosen.lam), f"{which}: {worth_words(chosen.values, metric)}{_averaged(answer)}"
         ),
         cost=taken,
-        lost=_lost(answer),
+        lost=_lost(answer, config),
         sure=sure_told(chosen.values, metric, config.get("n_valid")),
         constant=constant_told(answer.constant, metric, chosen.values),
-        rival=rival_told(beside, metric, chosen.values, rivals_command(run.name)),
+        rival=rival_told(beside, metric, chosen.values, rivals_command(run.name), config),
     )
 
 
-def _lost(answer: Headline) -> Fact:
+def _lost(answer: Headline, config: Mapping[str, Any]) -> Fact:
     """Returns what the chosen member loses against the best one."""
     if answer.chosen.lam == answer.best.lam:
         return Fact("nothing", "it is the best member that was measured")
     return Fact(
         gap_words(answer.excess or 0.0),
-        f"{loss_words(answer.metric)} above the best, {at_lam(answer.best.lam)} ({measure(answer.metric)} "
+        f"{loss_words(answer.metric, config)} above the best, {at_lam(answer.best.lam)} ({measure(answer.metric)} "
         f"{value_of(answer.metric, answer.value)}); standard error of that difference {number(answer.standard_error, 2)}",
     )
 

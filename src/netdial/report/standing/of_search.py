@@ -48,15 +48,17 @@ def search_standing(
         lost=_lost(found, metric),
         sure=sure_told(found.scores, metric, config.get("n_valid")),
         constant=constant_told(found.constant, metric, found.scores),
-        rival=_rival(found, metric, beside, run),
+        rival=_rival(found, metric, beside, run, config),
     )
 
 
-def _rival(found: Searched, metric: str, beside: Mapping[str, Worth], run: str) -> Fact:
+def _rival(
+    found: Searched, metric: str, beside: Mapping[str, Worth], run: str, config: Mapping[str, Any]
+) -> Fact:
     """Returns the strongest rival, random search among them where its loss and the metric are the same."""
     base = found.baseline
     if "difference" not in base:
-        return rival_told(beside, metric, found.scores, rivals_command(run))
+        return rival_told(beside, metric, found.scores, rivals_command(run), config)
     error = base.get("standard_error", math.nan)
     if metric == "valid/nll" and "best_loss" in base:
         own = {
@@ -64,9 +66,9 @@ def _rival(found: Searched, metric: str, beside: Mapping[str, Worth], run: str) 
             f"{found.part}/excess": -base["difference"],
             f"{found.part}/excess_error": error,
         }
-        return rival_told({**beside, RANDOM: own}, metric, found.scores, "")
+        return rival_told({**beside, RANDOM: own}, metric, found.scores, "", config)
     if beside:
-        return rival_told(beside, metric, found.scores, "")
+        return rival_told(beside, metric, found.scores, "", config)
     words = f"nats on {found.part} data, what was found against {RANDOM}"
     return Fact(gap_words(base["difference"], error), words)
 

@@ -41,14 +41,20 @@ def shrunk_standing(
     return Standing(
         chosen=Fact(left, worth_words(found.scores, metric)),
         cost=cost_told(found.end, found.start),
-        lost=_lost(found, metric, beside, run),
+        lost=_lost(found, metric, beside, run, config),
         sure=sure_told(found.scores, metric, config.get("n_valid")),
         constant=constant_told(found.constant, metric, found.scores),
-        rival=rival_told(beside, metric, found.scores, rivals_command(run)),
+        rival=rival_told(beside, metric, found.scores, rivals_command(run), config),
     )
 
 
-def _lost(found: Shrinkage, metric: str, beside: Mapping[str, Worth], run: str) -> Fact:
+def _lost(
+    found: Shrinkage,
+    metric: str,
+    beside: Mapping[str, Worth],
+    run: str,
+    config: Mapping[str, Any],
+) -> Fact:
     """Returns what the small network loses against the whole one, trained for as long, or else against its own best epoch."""
     whole = beside.get(WHOLE, {})
     if "valid/excess" in whole:
@@ -56,7 +62,7 @@ def _lost(found: Shrinkage, metric: str, beside: Mapping[str, Worth], run: str) 
         sure = f" ± {number(whole.get('valid/excess_error'), 2)}"
         return Fact(
             lost,
-            f"{loss_words(metric)},{sure}, against the same network left whole and trained for as long",
+            f"{loss_words(metric, config)},{sure}, against the same network left whole and trained for as long",
         )
     sign = -1 if metric.endswith("/accuracy") else 1
     known = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from netdial.report.standing.told import (
     UNKNOWN,
@@ -34,7 +35,7 @@ def slim_standing(
     name: str,
     constant: Worth,
     beside: Mapping[str, Worth],
-    rows: object,
+    config: Mapping[str, Any],
 ) -> Standing | None:
     """Returns the small network beside its member, others of its size, a constant and the run's rivals; None without a loss.
 
@@ -44,7 +45,7 @@ def slim_standing(
         name: what it is called on the page.
         constant: what a constant is worth.
         beside: rivals of the run.
-        rows: rows of validation data, if they are known.
+        config: settings of the run.
     """
     metric = _metric(chosen.after.values)
     if metric is None:
@@ -61,19 +62,25 @@ def slim_standing(
     whole = dict(chosen.before.values)
     if gap is not None and error is not None:
         whole |= {f"{part}/excess": -gap, f"{part}/excess_error": error}
-    rivals = {WHOLE: whole, **others, **beside}
+    rivals, loss = {WHOLE: whole, **others, **beside}, loss_words(metric, config)
     return Standing(
         chosen=Fact(name, worth_words(worth, metric)),
         cost=cost_told(worth, chosen.before.values),
-        lost=_against(gap, metric, worth, chosen.before.values),
-        sure=_sure(error, metric) if error is not None else sure_told(worth, metric, rows),
+        lost=_against(gap, metric, worth, chosen.before.values, loss),
+        sure=sure_told(worth, metric, config.get("n_valid"))
+        if error is None
+        else _sure(error, loss),
         constant=constant_told(constant, metric, worth),
-        rival=rival_told(_alone(rivals, metric), metric, worth, ""),
+        rival=rival_told(_alone(rivals, metric), metric, worth, "", config),
     )
 
 
 def compress_standing(
-    one: Compression, name: str, constant: Worth, beside: Mapping[str, Worth], rows: object
+    one: Compression,
+    name: str,
+    constant: Worth,
+    beside: Mapping[str, Worth],
+    config: Mapping[str, Any],
 ) -> Standing | None:
     """Returns a compressed file beside the network given, a constant and the run's rivals; None without a loss."""
     coded, dense = one.stages["coded"], one.stages["dense"]
@@ -88,10 +95,10 @@ def compress_standing(
     return Standing(
         chosen=Fact(name, worth_words(coded, metric)),
         cost=sizes,
-        lost=_against(None, metric, coded, dense),
-        sure=_judged(one, metric, rows),
+        lost=_against(None, metric, coded, dense, loss_words(metric, config)),
+        sure=_judged(one, metric, config),
         constant=constant_told(constant, metric, coded),
-        rival=rival_told(_alone({WHOLE: dense, **beside}, metric), metric, coded, ""),
+        rival=rival_told(_alone({WHOLE: dense, **beside}, metric), metric, coded, "", config),
     )
 
 
@@ -110,14 +117,14 @@ def _metric(values: Worth) -> str | None:
     return next((name for name in wanted if name in values), None)
 
 
-def _against(gap: float | None, metric: str, now: Worth, before: Worth) -> Fact:
+def _against(gap: float | None, metric: str, now: Worth, before: Worth, loss: str) -> Fact:
     """Returns what a smaller network loses against the whole one."""
     where = f"against {WHOLE}"
     if gap is not None:
         whole = (
             1.0 if metric.endswith("/rmse") else before.get(metric, 0.0)
         )  # losses have a unit of their own
-        return lost_told(gap, whole, f"{loss_words(metric)} {where}")
+        return lost_told(gap, whole, f"{loss} {where}")
     if metric not in before:
         return Fact(UNKNOWN, f"{WHOLE} was not measured")
     sign = -1 if metric.endswith("/accuracy") else 1
@@ -125,24 +132,24 @@ def _against(gap: float | None, metric: str, now: Worth, before: Worth) -> Fact:
     return lost_told(change, before[metric], f"{measure(metric)} {where}")
 
 
-def _sure(error: float, metric: str) -> Fact:
+def _sure(error: float, loss: str) -> Fact:
     return Fact(
         f"± {number(error, 2)}",
-        f"standard error of that difference, {loss_words(metric)}, on the same rows",
+        f"standard error of that difference, {loss}, on the same rows",
     )
 
 
-def _judged(one: Compression, metric: str, rows: object) -> Fact:
+def _judged(one: Compression, metric: str, config: Mapping[str, Any]) -> Fact:
     """Returns how sure the loss of a compressed file is: by the comparison with dense controls, if there was one."""
     judged = one.verdict
     if {"excess", "bound", "seeds"} <= judged.keys():
-        loss = loss_words(str(one.how.get("metric") or metric))
+        loss = loss_words(str(one.how.get("metric") or metric), config)
         return Fact(
             f"≤ {gap_words(judged['bound'])}",
             f"{loss} above dense networks trained alike (95 %), {count(judged['seeds'])} seeds; "
             f"mean {gap_words(judged['excess'])}",
         )
-    known = sure_told(one.stages["coded"], metric, rows)
+    known = sure_told(one.stages["coded"], metric, config.get("n_valid"))
     return Fact(
         known.value, f"{known.note}; netdial compress … --seeds 5 judges it beside dense networks"
     )

@@ -46,5 +46,7 @@ def unfinished_standing(
         lost=Fact(UNKNOWN, later),
         sure=Fact(UNKNOWN, f"{later}{judged}"),
         constant=constant_told(constant, metric, {}) if constant else Fact(UNKNOWN, later),
-        rival=rival_told(beside, metric, {}, rivals_command(run.name) if run.is_done else LATER),
+        rival=rival_told(
+            beside, metric, {}, rivals_command(run.name) if run.is_done else LATER, config
+        ),
     )

@@ -10,6 +10,7 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from netdial.core.best import proportion
 from netdial.report.template import Tile
@@ -169,7 +170,9 @@ def constant_told(constant: Worth, metric: str, values: Worth) -> Fact:
     return Fact(value_of(metric, constant[metric]), note)
 
 
-def rival_told(found: Mapping[str, Worth], metric: str, values: Worth, how: str) -> Fact:
+def rival_told(
+    found: Mapping[str, Worth], metric: str, values: Worth, how: str, config: Mapping[str, Any]
+) -> Fact:
     """Returns the strongest rival by the metric that decides, and how what was chosen stands beside it.
 
     Args:
@@ -177,6 +180,7 @@ def rival_told(found: Mapping[str, Worth], metric: str, values: Worth, how: str)
         metric: the record that decides.
         values: what the chosen network is worth.
         how: how rivals are run, said where there are none.
+        config: settings of the run.
     """
     first = strongest(found, metric)
     if first is None:
@@ -184,7 +188,7 @@ def rival_told(found: Mapping[str, Worth], metric: str, values: Worth, how: str)
     name, value = first
     of = f", of {len(found)} that were run" if len(found) > 1 else ""
     note = f"{part_words(metric)} {measure(metric)}, {name}{of}"
-    beside = _beside(found[name], metric, values)
+    beside = _beside(found[name], metric, values, loss_words(metric, config))
     return Fact(value_of(metric, value), f"{note}; {beside}" if beside else note)
 
 
@@ -202,7 +206,9 @@ class RivalRows:
     unit: str
 
 
-def rival_rows(found: Mapping[str, Worth], metric: str) -> RivalRows | None:
+def rival_rows(
+    found: Mapping[str, Worth], metric: str, config: Mapping[str, Any]
+) -> RivalRows | None:
     """Returns what rivals are worth and how they stand beside what was chosen, the strongest first; None without any."""
     if not found:
         return None
@@ -228,7 +234,7 @@ def rival_rows(found: Mapping[str, Worth], metric: str) -> RivalRows | None:
         for name in order
     ]
     headings = ["rival", *(words for _, words in columns), *(words for _, words in gaps)]
-    return RivalRows(headings, rows, loss_words(metric))
+    return RivalRows(headings, rows, loss_words(metric, config))
 
 
 def _gap_of(worth: Worth, part: str) -> str:
@@ -247,7 +253,7 @@ def part_words(metric: str) -> str:
     return {"valid": "validation", "test": "test"}.get(part, part)
 
 
-def _beside(rival: Worth, metric: str, values: Worth) -> str:
+def _beside(rival: Worth, metric: str, values: Worth, loss: str) -> str:
     """Returns how what was chosen stands beside a rival, by the paired differences of each part where they were recorded."""
     told = []
     for part in dict.fromkeys((metric.partition("/")[0], "test")):
@@ -256,11 +262,11 @@ def _beside(rival: Worth, metric: str, values: Worth) -> str:
             continue
         where = "" if metric.startswith(part) else f" on {part} data"
         if abs(gap) <= _SURE * error:
-            seen = f"{gap_words(gap, error)} {loss_words(metric)}"
+            seen = f"{gap_words(gap, error)} {loss}"
             told.append(f"no difference can be seen{where} ({seen})")
             continue
         how = "better" if gap > 0 else "worse"
-        sure = f"{number(abs(gap), 2)} ± {number(error, 2)} {loss_words(metric)}"
+        sure = f"{number(abs(gap), 2)} ± {number(error, 2)} {loss}"
         told.append(f"what was chosen is {how} by {sure}{where}")
     if told:
         return "; ".join(told)

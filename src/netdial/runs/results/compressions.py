@@ -11,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from netdial.core.records import Place, Record
+from netdial.core.records import TRAINED_ON, Place, Record
 
 METHOD = "compress"
 SIZE = "bytes"
-TRAINED_ON = "trained on"
-"""Stage of the dense control that losses are compared with, where that is better than the network given."""
 STAGES = ("dense", TRAINED_ON, "pruned", "shared", "coded")
 _PLACES = {"stage", "point", "purpose", "layer", "verdict", "part", "method", "bound"}
 
