@@ -207,14 +207,15 @@ def _standing(sweep: Sweep, best: SweepTrial, measure: str) -> Standing:
         for trial in sweep.done
         if trial is not best
     }
-    rows = Run.open(best.run).config.get("n_valid") if records else None
+    config = Run.open(best.run).config if records else {}
+    next_best = {**others, **rivals(records)}
     return Standing(
         chosen=Fact(f"trial {best.number}", worth_words(values, metric) or _words(best)),
         cost=cost_told(best.measures),
         lost=_lost(sweep, best, measure),
-        sure=sure_told(values, metric, rows),
+        sure=sure_told(values, metric, config.get("n_valid")),
         constant=constant_told(constants(records), metric, values),
-        rival=rival_told({**others, **rivals(records)}, metric, values, "no other trial is done"),
+        rival=rival_told(next_best, metric, values, "no other trial is done", config),
     )
 
 
