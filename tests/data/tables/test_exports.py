@@ -189,3 +189,27 @@ def test_texts_that_look_alike_are_one(other: str) -> None:
     )
     if other != known:
         assert "are different classes; write them alike" in said(load_data(both, target="y"))
+
+
+def test_names_that_differ_in_capital_letters_are_told_of(tmp_path: Path) -> None:
+    town = np.where(np.arange(N) % 4 == 0, np.char.upper(TOWN), TOWN)
+    path = written(tmp_path, "age,town,y", lambda i: f"{AGE[i]},{town[i]},{Y[i]}")
+    assert "town: 'BAD EMS' and 'Bad Ems', 'LIMA' and 'Lima'" in said(load_data(path, target="y"))
+    grouped = said(load_data(path, target="y", group_column="town"))
+    assert "are different groups; write them alike if they are one" in grouped
+    assert "are different" not in said(plain(tmp_path))
+
+
+def test_a_target_in_other_letters_is_offered(tmp_path: Path) -> None:
+    path = written(tmp_path, "age,Y", lambda i: f"{AGE[i]},{Y[i]}")
+    with pytest.raises(DataError, match="no column 'y' for the target; did you mean 'Y'"):
+        load_data(path, target="y")
+
+
+def test_the_time_that_is_none_is_named(tmp_path: Path) -> None:
+    times = ["soon", *pd.date_range("2020-01-01", periods=N - 1).astype(str)]
+    path = written(
+        tmp_path, "age,t,y", lambda i: f"{AGE[i]},{times[i]},{Y[i]}", range(N - 1, -1, -1)
+    )
+    with pytest.raises(DataError, match="time column 't' holds 'soon', which is not a date"):
+        load_data(path, target="y", time_column="t")

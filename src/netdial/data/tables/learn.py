@@ -6,7 +6,6 @@ numbers, counters, ids, texts that are different in almost every row; and copies
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,28 +17,14 @@ from netdial.core.errors import DataError
 from netdial.data.scale import moments
 from netdial.data.tables.columns.category import Category
 from netdial.data.tables.columns.date import DATE_PARTS, Date, date_parts
+from netdial.data.tables.columns.headings import is_id_name
 from netdial.data.tables.columns.model import LeftOut
 from netdial.data.tables.columns.number import Number
-from netdial.data.tables.columns.stored import Cells
+from netdial.data.tables.columns.stored import MAX_TEXTS, Cells, is_whole
 from netdial.data.tables.options import TableOptions, as_list
+from netdial.data.tables.surprises import surprises
 from netdial.data.tables.target import Goal
-from netdial.data.tables.words.texts import Array, text_of
-
-MAX_TEXTS = 50  # different texts a column may always have; above, at most half of the rows
-_SQUEEZED = 0.05  # standard deviation without one value over that with it, below which it is told
-_PLAIN_ID = re.compile(
-    r"(.*[_ .-])?(id|uuid|guid)|index|row([_ .-]?(names?|num(ber)?|no|nr|id))?", re.I
-)
-_CAMEL_ID = re.compile(r".*[a-z](Id|ID)")
-_CODE = re.compile(
-    r"(?!.*of[_ .-]code)(.*[_ .-])?(zip|plz|postal|(zip|post|postal|area|country|product)?[_ .-]?code)([_ .-](postal|\d+))?",
-    re.I,
-)
-
-_MERGED = (
-    "each of its values stands once, before empty cells, as merged cells are written; "
-    "if they are, write it in all of their rows"
-)
+from netdial.data.tables.words.texts import Array
 
 
 @dataclass(frozen=True)
@@ -103,13 +88,7 @@ def learn_columns(
     used = [name for name in cells if name not in why]
     inputs = [_learn(name, cells[name], train, options) for name in used]
     remarks = [f"{name}: {cells[name].remark}" for name in used if cells[name].remark]
-    remarks += [text for name in used if (text := _gives_away(name, cells[name], goal, rows))]
-    remarks += [text for name in used if (text := _far_value(name, cells[name], train))]
-    remarks += [text for name in used if (text := _named_as_codes(name, cells[name], train))]
-    remarks += [f"{name}: {_MERGED}" for name in used if _as_merged(cells[name])]
-    if goal.labels is None:
-        named = zip(goal.names, goal.cells, strict=True)
-        remarks += [text for name, column in named if (text := _far_value(name, column, train))]
+    remarks += surprises({name: cells[name] for name in used}, inputs, goal, train, rows)
     return Learned(
         tuple(inputs),
         tuple(LeftOut(column=name, why=reason) for name, reason in why.items()),
@@ -162,11 +141,11 @@ def _names_rows(
     name: str, column: Cells, rows: Array, train: Array, unnamed: frozenset[str]
 ) -> str:
     """Returns why a column tells rows apart and does not describe them, or nothing."""
-    if column.kind == "date" or (column.kind == "number" and not _whole(column.values[rows])):
+    if column.kind == "date" or (column.kind == "number" and not is_whole(column.values[rows])):
         return ""
     if column.distinct and name in unnamed:
         return "has no heading and a different value in each row: saved row numbers"
-    if column.distinct and _is_id_name(name):
+    if column.distinct and is_id_name(name):
         return "has a different value in each row: an id"
     if column.kind != "category":
         return ""
@@ -177,104 +156,11 @@ def _names_rows(
     return ""
 
 
-def _is_id_name(name: str) -> bool:
-    """Returns whether a name is one that ids and row numbers have.
-
-    >>> [_is_id_name(name) for name in ("id", "PassengerId", "customer_id", "humid", "grid")]
-    [True, True, True, False, False]
-    """
-    return bool(_PLAIN_ID.fullmatch(name) or _CAMEL_ID.fullmatch(name))
-
-
-def _named_as_codes(name: str, column: Cells, train: Array) -> str:
-    """Returns a remark on whole numbers under a name that codes have, such as store_id and zip, which are no quantities."""
-    named = _is_id_name(name) or _CODE.fullmatch(name)
-    if column.kind != "number" or not named or "--categorical" in column.remark:
-        return ""
-    known = column.values[train][~column.missing[train]]
-    different = len(np.unique(known))
-    if not _whole(known) or not 2 < different <= max(MAX_TEXTS, len(known) // 2):
-        return ""
-    how = f"--categorical {shlex.quote(as_list([name]))} reads them as texts"
-    return (
-        f"{name}: {different} different whole numbers, read as quantities; if they are codes, {how}"
-    )
-
-
-def _whole(values: Array) -> bool:
-    known = values[~np.isnan(values)]
-    return bool(np.array_equal(known, np.round(known)))
-
-
 def _counts(column: Cells, rows: Array) -> bool:
     """Returns whether a column of whole numbers counts the rows of the file, from 0 or 1."""
     if column.kind != "number" or len(rows) < 3:
         return False
     return any(np.array_equal(column.values[rows], rows + start) for start in (0, 1))
-
-
-def _as_merged(column: Cells) -> bool:
-    """Returns whether texts, dates or whole numbers each stand once, the first in the first row, before empty cells."""
-    missing = column.missing
-    if missing[0] or 2 * missing.sum() < len(missing):
-        return False
-    at = np.flatnonzero(~missing)
-    known = column.values[at]
-    if column.kind == "number" and not _whole(known):
-        return False
-    apart = np.diff(at, append=len(missing)) > 1
-    return 1 < len(known) == len(set(known.tolist())) and 2 * apart.sum() > len(known)
-
-
-def _gives_away(name: str, column: Cells, goal: Goal, rows: Array) -> str:
-    """Returns a remark on a column that determines the target by itself, though it is no copy."""
-    advice = f"leave it out (--drop {shlex.quote(as_list([name]))}) if it is not known when a prediction is made"
-    values, gone = column.values[rows], column.missing[rows]
-    if goal.labels is not None:
-        if gone.any() or len(set(values[:1000].tolist())) > len(goal.classes):
-            return ""
-        pairs = set(zip(values.tolist(), goal.labels.numpy()[rows].tolist(), strict=True))
-        one_to_one = len(pairs) == len({v for v, _ in pairs}) == len({y for _, y in pairs})
-        if one_to_one and len(rows) >= 3 * len(pairs):
-            return f"{name}: names the class of each row; {advice}"
-        return ""
-    if column.kind != "number" or gone.any() or len(rows) < 10:
-        return ""
-    for target, found in zip(goal.names, goal.cells, strict=True):
-        y = found.values[rows]
-        with np.errstate(all="ignore"):  # numbers too large to be squared are refused elsewhere
-            same = values.std() > 0 and y.std() > 0 and abs(np.corrcoef(values, y)[0, 1]) > 1 - 1e-9
-        if same:
-            return f"{name}: is the target {target!r} in another unit; {advice}"
-    return ""
-
-
-def _far_value(name: str, column: Cells, train: Array) -> str:
-    """Returns a remark on a number or date that is so far from all others that they are alike beside it; nothing if none is."""
-    if column.kind not in ("number", "date"):
-        return ""
-    known = column.values[train][~column.missing[train]]
-    with np.errstate(all="ignore"):  # numbers too large to be squared are refused elsewhere
-        spread = _SQUEEZED * known.std() if len(known) else 0.0
-    for end in (known.min(initial=np.inf), known.max(initial=-np.inf)):
-        rest = known[known != end]
-        with np.errstate(all="ignore"):
-            squeezed = len(rest) > 1 and rest.std() < spread
-        if squeezed and rest.min() < rest.max():
-            far = _day(end) if column.kind == "date" else text_of(end)
-            low, high = (
-                _day(v) if column.kind == "date" else f"{v:g}" for v in (rest.min(), rest.max())
-            )
-            return (
-                f"{name}: {far} in {len(known) - len(rest)} training row(s) is far from all others, which lie between "
-                f"{low} and {high} and are nearly alike beside it; if it means a missing value, --na={far} reads it so"
-            )
-    return ""
-
-
-def _day(days: float) -> str:
-    """Returns the date of days since 1970-01-01."""
-    return str(np.datetime64(int(np.floor(days)), "D"))
 
 
 def _learn(

@@ -14,8 +14,9 @@ from netdial.data.dataset import PARTS, Dataset
 from netdial.data.split import split_rows
 from netdial.data.tables.columns.cells import read_cells
 from netdial.data.tables.columns.new import numbers_of
+from netdial.data.tables.columns.stored import texts_of
 from netdial.data.tables.options import TableOptions, refuse
-from netdial.data.tables.words.texts import Array
+from netdial.data.tables.words.texts import Array, look_alike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -278,9 +279,19 @@ def times_of(
     )
     refuse(where, problems)
     if cells.kind not in ("number", "date"):
-        word = next((str(value) for value in cells.values if value is not None), "nothing")
+        word = next((str(v) for v in (*cells.others, *cells.values) if v is not None), "nothing")
         raise DataError(
             f"{where}: the time column {name!r} holds {word!r}, which is not a date and no number; "
             f"{cells.remark or 'write dates as 2024-12-31'}"
         )
     return cells.values
+
+
+def alike_groups(frame: pd.DataFrame, options: TableOptions) -> list[str]:
+    """Returns a remark if names of groups differ in small and capital letters alone."""
+    name = options.group_column
+    texts = [] if name is None else dict.fromkeys(texts_of(frame[name], options.na))
+    alike = look_alike(text for text in texts if text is not None)
+    return (
+        [f"{name}: {alike} are different groups; write them alike if they are one"] if alike else []
+    )

@@ -6,7 +6,6 @@ columns is the ``TableSchema`` of the splits.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netdial.core.errors import ConfigError, DataError
+from netdial.core.errors import ConfigError, DataError, nearest
 from netdial.data.assemble import assemble
 from netdial.data.dataset import Dataset, Kind, Splits
 from netdial.data.scale import standard_targets
@@ -34,6 +33,7 @@ from netdial.data.tables.options import (
 )
 from netdial.data.tables.parts import (
     absent_classes,
+    alike_groups,
     copied_rows,
     row_weights,
     split_by_column,
@@ -171,6 +171,7 @@ def load_table(
         ),
         *_target_remarks(goal),
         *learned.remarks,
+        *alike_groups(table.frame, options),
         *unseen,
         *copied_rows(parts),
         *absent_classes(parts, goal.classes),
@@ -209,8 +210,8 @@ def _roles(table: Table, names: list[str], options: TableOptions, where: str) ->
     ]
     for option, name in given:
         if name not in columns:
-            close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-            hint = f"; did you mean {as_list(close)!r}?" if close else ""
+            close = nearest(name, columns)
+            hint = f"; did you mean {as_list([close])!r}?" if close else ""
             raise ConfigError(f"{where}: {flag(option)}: no column {name!r}{hint}")
         if name in names:
             raise ConfigError(f"{where}: {flag(option)}: {name!r} is the target")

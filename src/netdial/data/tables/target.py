@@ -6,7 +6,6 @@ regression targets, standardised by the training part.
 
 from __future__ import annotations
 
-import difflib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netdial.core.errors import ConfigError, DataError
+from netdial.core.errors import ConfigError, DataError, nearest
 from netdial.data.dataset import Kind
 from netdial.data.tables.columns.cells import read_cells
 from netdial.data.tables.columns.stored import Cells, texts_of
 from netdial.data.tables.files.frame import Table
 from netdial.data.tables.files.headings import no_headings
 from netdial.data.tables.options import TableFault, TableOptions, as_list, listed
-from netdial.data.tables.words.texts import MISSING_WORDS, Array, plainly
+from netdial.data.tables.words.texts import MISSING_WORDS, Array, look_alike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,8 +83,8 @@ def target_names(
     names = [target] if target in columns else listed(target)
     for name in names:
         if name not in columns:
-            close = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            close = nearest(name, columns)
+            hint = f"; did you mean {close!r}?" if close else ""
             if len(columns) == 1 and table.sep is not None:
                 hint = (
                     "; there is only one column: if another character separates columns, give --sep"
@@ -274,12 +273,8 @@ def _classes(texts: Array, cells: Cells) -> tuple[Tensor, tuple[str, ...]]:
 def _odd_classes(classes: Sequence[str]) -> str:
     """Returns what to know of classes that may be one, or none: names that look alike, and words for a missing value."""
     said = []
-    by_case: dict[str, list[str]] = {}
-    for name in classes:
-        by_case.setdefault(plainly(name).casefold(), []).append(name)
-    if alike := [names for names in by_case.values() if len(names) > 1]:
-        some = ", ".join(" and ".join(map(repr, names)) for names in alike[:3])
-        said.append(f"{some} are different classes; write them alike if they are one")
+    if alike := look_alike(classes):
+        said.append(f"{alike} are different classes; write them alike if they are one")
     if words := [name for name in classes if name.lower() in MISSING_WORDS]:
         said.append(
             f"{', '.join(map(repr, words))} {'is a class' if len(words) == 1 else 'are classes'}; "

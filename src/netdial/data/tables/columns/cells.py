@@ -6,7 +6,6 @@ Numbers may have a decimal comma or marks between thousands. Among numbers and d
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from netdial.data._optional import require
+from netdial.data.tables.columns.headings import is_date_name
 from netdial.data.tables.columns.stored import (
     Cells,
     infinity_note,
@@ -52,18 +52,13 @@ if TYPE_CHECKING:
 
     from netdial.data.tables.files.frame import Table
 
-_DATE_NAME = re.compile(
-    r"(?i:^|[^a-z])(?i:date|day|when|dob|birthday)(?i:[^a-z]|$)|[a-z]Date([^a-z]|$)"
-)
-"""A heading that dates have: when, order_date, Date of birth, orderDate."""
-
 
 def read_cells(
     column: pd.Series[Any], name: str, table: Table, options: TableOptions
 ) -> tuple[Cells, list[TableFault]]:
     """Returns a column of a table as what it looks like, and what is wrong with it."""
     cells, problems = _read(column, name, table, options)
-    if cells.kind == "number" and options.parse_dates != "off" and _DATE_NAME.search(name):
+    if cells.kind == "number" and options.parse_dates != "off" and is_date_name(name):
         cells = _written_in_one(cells)
     if cells.kind == "date":
         cells = replace(cells, values=without(cells.values, options.na, cells.order))

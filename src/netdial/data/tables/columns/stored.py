@@ -22,6 +22,9 @@ _NUMBERS = (bool, int, float, decimals.Decimal, np.number, np.bool_)
 
 _NESTED = (list, tuple, dict, set, bytes, np.ndarray)
 
+MAX_TEXTS = 50
+"""Different texts that a column may always have; above, at most half of the rows."""
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -83,6 +86,12 @@ def stored_as(column: pd.Series[Any]) -> Cells | None:
     if all(isinstance(value, datetime.time | datetime.timedelta) for value in known):
         return Cells("number", np.asarray([seconds(v) for v in column]))
     return None
+
+
+def is_whole(values: Array) -> bool:
+    """Returns whether all numbers that are not missing are whole."""
+    known = values[~np.isnan(values)]
+    return bool(np.array_equal(known, np.round(known)))
 
 
 def as_float(value: Any) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from netdial.data.tables.columns.model import FrozenModel
-from netdial.data.tables.columns.style import Mark, Style
+from netdial.data.tables.columns.number import Mark, Style
 
 
 class TargetColumns(FrozenModel):

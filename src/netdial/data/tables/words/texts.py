@@ -40,6 +40,19 @@ def plainly(word: str) -> str:
     return word.capitalize() if word.lower() in ("true", "false") else word
 
 
+def look_alike(texts: Iterable[str]) -> str:
+    """Returns the first texts that differ in small and capital letters alone, or in spelling; nothing if none do.
+
+    >>> look_alike(["Male", "female", "male", "1", "1.0"]), look_alike(["a", "b"])
+    ("'Male' and 'male', '1' and '1.0'", '')
+    """
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        found.setdefault(plainly(text).casefold(), []).append(text)
+    alike = [names for names in found.values() if len(names) > 1]
+    return ", ".join(" and ".join(map(repr, names)) for names in alike[:3])
+
+
 def other_spellings(words: Iterable[str | None], known: Collection[str]) -> dict[str, str]:
     """Returns which known text each of some that are none means: 1 for 1.0, True for TRUE, where only one is so spelled.
 
