@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 import netdial as nd
 from netdial.core.errors import ConfigError
@@ -152,11 +152,39 @@ def test_a_target_lies_between_the_least_and_the_start() -> None:
 @pytest.mark.parametrize("streams", [False, True])
 def test_what_was_done_already_is_no_advice(minimum: int, streams: bool) -> None:
     data = torch.randn(32, 4), torch.arange(32) % 2
-    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
     with pytest.raises(ConfigError, match="raise the target") as error:
-        nd.shrink(net, data, size="3 params", minimum=minimum, streams=streams)
+        nd.shrink(Residual(), data, size="3 params", minimum=minimum, streams=streams)
     assert ("lower minimum" in str(error.value)) is (minimum > 1)
     assert ("streams" in str(error.value)) is not streams
+    assert "nd.slim" not in str(error.value)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_what_layer_norm_holds_is_to_be_slimmed_first(streams: bool) -> None:
+    """Switches cannot take channels from a LayerNorm; the advice that is given instead leads to the size."""
+    torch.manual_seed(0)
+    data, net = (torch.randn(32, 4), torch.arange(32) % 2), Residual(nn.LayerNorm(8))
+    asked: dict[str, Any] = {"epochs": 6, "batch_size": 8, "streams": streams}
+    with pytest.raises(ConfigError, match=r"norm.*nd\.slim\(") as error:
+        nd.shrink(net, data, size="40 params", **asked)
+    assert "residual streams" not in str(error.value)
+    small = nd.slim(net, size="50 params", scope="layer", exact=False, example=data[0])
+    done = nd.shrink(small.net, data, size="40 params", **asked)
+    assert done.n_params <= 44
+
+
+class Residual(nn.Module):
+    """A stream of eight channels to which a perceptron is added, behind a normalisation or none."""
+
+    def __init__(self, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(4, 8), norm or nn.Identity(), nn.Linear(8, 2)
+        self.up, self.down = nn.Linear(8, 6), nn.Linear(6, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        out: Tensor = self.last(x + self.down(F.relu(self.up(self.norm(x)))))
+        return out
 
 
 @pytest.mark.parametrize(("costs", "place", "shown"), [([1, -2], 1, "-2"), ([math.nan], 0, "nan")])
@@ -192,7 +220,7 @@ class Cosine(nn.Module):
 def test_what_cannot_go_is_named_with_the_operation_its_file_and_its_line() -> None:
     x = torch.randn(16, 6)
     place = r"node 'normalize' \(normalize, test_control.py:\d+\)"
-    with pytest.raises(ConfigError, match="layer stays whole: node 'normalize_1' reads constants"):
+    with pytest.raises(ConfigError, match=f"layer stays whole: {place} depends on all channels"):
         nd.shrink(Cosine(), (x, (x[:, 0] > 0).long()), size="40 params", epochs=2)
     with pytest.raises(ConfigError, match=f"{place} depends on all channels of layer; exact=False"):
         nd.slim(Cosine(), share=0.5, example=x)

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from netdial.channels.collect import refusals, removable
 from netdial.channels.constants import known
+from netdial.channels.fold.norms import depends_on_all
 from netdial.channels.graph import Graph
 from netdial.channels.sizes import RemovalSavings, Size, switches_of, thetas
 from netdial.shrinking.control import allowance
@@ -64,8 +65,11 @@ def can_fade(graph: Graph) -> tuple[str, ...]:
 def cannot_fade(graph: Graph, able: Collection[str]) -> dict[str, str]:
     """Returns for the groups with switches that are not among those that can fade why not."""
     found = {}
+    mixing = {group.name: depends_on_all(graph, group) for group in graph.groups}
     for group, held in switches_of(graph).items():
-        if group not in able:
+        if group not in able and mixing[group]:
+            found[group] = f"{mixing[group]} depends on all channels together"
+        elif group not in able:
             with _silenced(graph, {group: tuple(range(len(held[0][1])))}):
                 why = refusals(graph, continues=True).get(group, "")
             found[group] = (

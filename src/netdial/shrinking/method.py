@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 
 from netdial.channels.clock import NOISE, Clock
+from netdial.channels.fold.norms import depends_on_all
 from netdial.channels.graph import Graph
 from netdial.channels.nodes import operations
 from netdial.channels.optimizers import prepare_optimizer
-from netdial.channels.sizes import size, thetas
+from netdial.channels.sizes import size, switches_of, thetas
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import seeded
@@ -131,7 +132,16 @@ class ShrinkMethod:
             start, smallest = (size(each, target.kind).value for each in (graph, least))
         whole = cannot_fade(graph, state.able) if target.value < smallest else {}
         more = ["lower minimum"] * (self.config.minimum > 1)
-        more += ["let residual streams shrink, too (streams)"] * (not self.config.streams)
+        together = {group.name: depends_on_all(graph, group) for group in graph.groups}
+        others = [name for name in together.keys() - switches_of(graph) if not together[name]]
+        more += ["let residual streams shrink, too (streams)"] * (
+            bool(others) and not self.config.streams
+        )
+        if normalised := next(filter(None, together.values()), ""):
+            more.append(
+                f"take out channels first that are normalised together, by {normalised}: "
+                "nd.slim(net, size=…, scope='layer', exact=False), and shrink what that leaves (its net)"
+            )
         check_target(target, start=start, least=smallest, whole=whole, more=more)
         if self._total < 2:
             raise ConfigError(

@@ -54,6 +54,16 @@ def without_trace(
     return tuple(sorted(left)), why
 
 
+def depends_on_all(graph: Graph, group: Group) -> str:
+    """Returns the operation that gives something else without channels of a group, even if they are 0; empty if none does."""
+    nodes = {place(node): node for node in graph.traced.graph.nodes}
+    for name in group.mixed:
+        node = nodes.get(name)
+        if node is None or type(module_of(graph.traced, node)) is not nn.RMSNorm:
+            return name
+    return ""
+
+
 def norm_factors(net: nn.Module, plan: Plan) -> dict[str, float]:
     """Returns for the weight of each RMSNorm that a plan cuts what it is to be multiplied by; before the cut."""
     found = {}
