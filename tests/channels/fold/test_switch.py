@@ -310,6 +310,10 @@ def test_residual_streams_are_left_alone_unless_asked_for() -> None:
         (lambda n, x: n.out(n.fc(x).view(x.size(0), 4) + 1), ["fc"]),
         (lambda n, x: n.out(torch.softmax(n.fc(x) @ x.T + x.mean(), -1) @ x), ["fc"]),
         (lambda n, x: n.out(n.other(F.relu(n.fc(x))) + x), ["fc"]),
+        (lambda n, x: n.out(n.fc(x) * x + n.norm.weight), ["fc"]),
+        (lambda n, x: n.out(n.fc(x) * n.other(x).sigmoid() + 1), ["fc", "other"]),
+        (lambda n, x: n.out(torch.zeros_like(x).index_add(0, x[:, 0].long(), n.fc(x) * x)), ["fc"]),
+        (lambda n, x: n.out(n.fc(x) * x + x), []),
     ],
 )
 def test_what_counts_as_being_added(

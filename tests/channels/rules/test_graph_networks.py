@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,29 @@ def test_shrunk_saved_and_loaded(kind: str, tmp_path: Path) -> None:
     nd.save(shrunk, tmp_path / "small.safetensors")
     again = nd.load_model(tmp_path / "small.safetensors", KINDS[kind]())
     torch.testing.assert_close(again.eval()(x, edges), shrunk.net.eval()(x, edges))
+
+
+@pytest.mark.slow
+def test_a_few_graphs_train_a_family() -> None:
+    """Whether members run at once is not tried on made-up edges, which no graph has."""
+    torch.manual_seed(0)
+    x, edges = torch.randn(6, 5, 4), torch.randint(0, 5, (6, 2, 7))
+    family = nd.fit(GCN(), ((x, edges), torch.arange(6) % 2), epochs=2)
+    assert family.export(1.0)(x, edges).shape == (6, 2)
+
+
+_OTHERS_SELECT = """
+import torch
+plain = torch.index_select
+torch.index_select = lambda x, dim, at: plain(x, dim, at)  # as torch_geometric does when it is imported
+from netdial.channels.rules.table import FUNCTIONS
+assert plain in FUNCTIONS
+"""
+
+
+@pytest.mark.slow
+def test_functions_that_another_library_has_replaced_keep_their_rules() -> None:
+    subprocess.run([sys.executable, "-c", _OTHERS_SELECT], check=True)
 
 
 class Heads(nn.Module):

@@ -15,8 +15,11 @@ from netdial.channels.rules.elementwise import scene_fix_all
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
+_INDEX_SELECT = torch._C._VariableFunctions.index_select
+"""That of torch; ``torch_geometric`` puts one of its own in its place."""
 
-@on(functions=[torch.index_select, torch.narrow], methods=["index_select", "narrow"])
+
+@on(functions=[_INDEX_SELECT, torch.narrow], methods=["index_select", "narrow"])
 def picked(scene: Scene, node: fx.Node, x: Value, dim: int, *args: Any, **kwargs: Any) -> Value:
     """Some positions of a dimension, whose channels stay; the others pass."""
     scene.fix(x.labels[dim], f"{place(node)}: picks channels by their numbers; use chunk")

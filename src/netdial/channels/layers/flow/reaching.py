@@ -80,7 +80,9 @@ def is_added(traced: fx.GraphModule, node: fx.Node, mixes: Stops) -> bool:
         return user.target in _PRODUCTS or mixes(user, source)
 
     sums = [found for found in _reached(node, stops) if found.target in _SUMS]
-    return any(len(origins(traced, found)) > 1 for found in sums)
+    parts = ([origins(traced, part) for part in taken(found)] for found in sums)
+    made = ([part for part in found if part] for found in parts)  # without zeros and parameters
+    return any(len(found) > 1 and len(set().union(*found)) > 1 for found in made)
 
 
 def may_sum(node: fx.Node) -> bool:
