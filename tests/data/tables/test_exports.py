@@ -213,3 +213,15 @@ def test_the_time_that_is_none_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="time column 't' holds 'soon', which is not a date"):
         load_data(path, target="y", time_column="t")
+
+
+def test_a_thousand_texts_are_no_inputs() -> None:
+    """Each text is an input: a column of 1,500 towns would be most of a network, and of 30,000 fill the memory."""
+    town = np.array([f"town {i}" for i in range(1500)])[np.arange(6000) % 1500]
+    frame = pd.DataFrame(
+        {"town": town, "age": RANDOM.normal(size=6000), "y": RANDOM.normal(size=6000)}
+    )
+    splits = load_data(frame, target="y")
+    assert splits.train.x.shape[1] == 1
+    assert "has 1500 different texts, each of which would be an input (--keep town" in said(splits)
+    assert load_data(frame, target="y", keep=("town",)).train.x.shape[1] == 1501

@@ -20,7 +20,7 @@ from netdial.data.tables.columns.date import DATE_PARTS, Date, date_parts
 from netdial.data.tables.columns.headings import is_id_name
 from netdial.data.tables.columns.model import LeftOut
 from netdial.data.tables.columns.number import Number
-from netdial.data.tables.columns.stored import MAX_TEXTS, Cells, is_whole
+from netdial.data.tables.columns.stored import MAX_TEXTS, MOST_TEXTS, Cells, is_whole
 from netdial.data.tables.options import TableOptions, as_list
 from netdial.data.tables.surprises import surprises
 from netdial.data.tables.target import Goal
@@ -153,6 +153,8 @@ def _names_rows(
     different = len(set(seen.tolist()))
     if different > max(MAX_TEXTS, len(seen) // 2):
         return f"has {different} different texts in {len(train)} training rows"
+    if different > MOST_TEXTS:
+        return f"has {different} different texts, each of which would be an input"
     return ""
 
 

@@ -63,7 +63,7 @@ class Category(FrozenModel):
         position = {value: index for index, value in enumerate(self.values)}
         if self.missing:
             position[None] = len(position)  # type: ignore[index]
-        out = np.zeros((len(values), len(position)))
+        out = np.zeros((len(values), len(position)), dtype=np.float32)
         if any(value not in position for value in values):
             meant = other_spellings(values, self.values)
             position |= {word: position[text] for word, text in meant.items()}

@@ -25,6 +25,9 @@ _NESTED = (list, tuple, dict, set, bytes, np.ndarray)
 MAX_TEXTS = 50
 """Different texts that a column may always have; above, at most half of the rows."""
 
+MOST_TEXTS = 1000
+"""Different texts that a column may have at most, as each becomes an input."""
+
 
 @dataclass(frozen=True)
 class Cells:

@@ -6,7 +6,8 @@ Where a text can be read in two ways and nothing in the file decides, that is a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from netdial.data.tables.options import TableFault, TableOptions
@@ -26,22 +27,31 @@ _MEASURED = re.compile(r"[+-]?\d[\d.,']*\s*((?:[^\W\d_]|°)[^\d\s]*)")
 
 def almost_numbers(words: Sequence[str], table: Table, options: TableOptions) -> list[str]:
     """Returns the few words that keep a column from being one of numbers; none if there are many, or few numbers."""
-    others = [word for word in words if find_style([word], table, options) is None]
+    others = _few(words, lambda word: find_style([word], table, options) is not None)
     rest = sorted(set(words).difference(others))
-    few = 0 < len(others) <= max(_FEW_WORDS, len(words) // 20) and len(rest) >= _MANY_NUMBERS
+    few = len(others) > 0 and len(rest) >= _MANY_NUMBERS
     return others if few and find_style(rest, table, options) is not None else []
 
 
 def almost_dates(words: Sequence[str], order: Order) -> list[str]:
     """Returns the few words that keep a column from being one of dates; none if there are many, or few dates."""
-    others = [word for word in words if not is_dated(word)]
+    others = _few(words, is_dated)
     rest = sorted(set(words).difference(others))
-    few = max(_FEW_WORDS, len(words) // 20)
-    if len(others) > few or len(rest) < _MANY_NUMBERS:
+    if len(rest) < _MANY_NUMBERS or not all(map(is_dated, rest)):
         return []
     if dates(rest, order) is None:  # some of them are no days, such as a 31st of February
         others += [word for word in rest if dates([word], order) is None]
-    return others if len(others) <= few else []
+    return others if len(others) <= _limit(words) else []
+
+
+def _limit(words: Sequence[str]) -> int:
+    return max(_FEW_WORDS, len(words) // 20)
+
+
+def _few(words: Sequence[str], good: Callable[[str], object]) -> list[str]:
+    """Returns the words that are not good if they are few, else none of them."""
+    others = list(islice((word for word in words if not good(word)), _limit(words) + 1))
+    return others if len(others) <= _limit(words) else []
 
 
 def unit_of(words: Sequence[str]) -> str:
@@ -146,9 +156,10 @@ def moment_note(words: Sequence[str]) -> str:
     >>> moment_note(["13-Apr-20", "2-Mar-2021"]), moment_note(["may", "june"])
     ("'13-Apr-20' looks like a date in a form that is not read; write it as 2024-12-31", '')
     """
-    unread = [word for word in words if _OTHER_DATE.fullmatch(word)]
-    if len(words) > 1 and unread and all(word in unread or is_dated(word) for word in words):
-        return f"{unread[0]!r} looks like a date in a form that is not read; write it as 2024-12-31"
+    if len(words) > 1 and all(_OTHER_DATE.fullmatch(word) or is_dated(word) for word in words):
+        unread = next(filter(_OTHER_DATE.fullmatch, words), "")
+        note = f"{unread!r} looks like a date in a form that is not read; write it as 2024-12-31"
+        return note if unread else ""
     if len(words) > 1 and all(map(_MOMENT.fullmatch, words)):
         return f"{words[0]!r} looks like a time, which is read as a text; write times as numbers, such as hours"
     return ""

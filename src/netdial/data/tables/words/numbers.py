@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -34,6 +35,7 @@ THOUSAND = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 """A number such as 1.234: a whole one with a point behind the thousands, or a fraction."""
 
 
+@functools.cache
 def _patterns(decimal: str, thousands: str | None) -> re.Pattern[str]:
     """Returns what numbers of a style look like."""
     mark, group = re.escape(decimal), re.escape(thousands or "")
