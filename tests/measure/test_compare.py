@@ -97,7 +97,7 @@ def test_the_jackknife_of_a_mean_is_the_mean() -> None:
     task: Task = _ByWhole()
     outputs, classes = random(3, 20, 4), torch.arange(20) % 4
     whole, each = (terms_of(outputs, classes, task, name) for name in ("whole", "accuracy"))
-    torch.testing.assert_close(whole + 1, each)
+    torch.testing.assert_close(whole, each)
     torch.testing.assert_close(excess(whole, 1)[1], excess(each, 1)[1])
     assert spread_of(whole[0], task, "whole") == pytest.approx(spread_of(each[0], task, "accuracy"))
 
@@ -107,7 +107,10 @@ def test_metrics_of_all_examples_have_errors_near_those_of_the_bootstrap(metric:
     classes = torch.arange(400) % 2
     outputs = random(1, 400, 2)
     outputs[0, torch.arange(400), classes] += 1
-    error = spread_of(terms_of(outputs, classes, CLASSES, metric)[0], CLASSES, metric)
+    terms = terms_of(outputs, classes, CLASSES, metric)[0]
+    value = values_of(outputs, classes, CLASSES, metric)
+    assert float(terms.mean()) == pytest.approx(1 - float(value))  # what is short of 1
+    error = spread_of(terms, CLASSES, metric)
     source, values = torch.Generator().manual_seed(3), []
     for _ in range(60):
         rows = torch.randint(400, (400,), generator=source)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import netdial as nd
 from netdial.core.errors import ConfigError, DataError, NetdialError, ShapeError
+from netdial.structure.spaces import ready_space
 from netdial.task import Loss
 
 SOURCE = torch.Generator().manual_seed(0)
@@ -178,6 +179,22 @@ def test_complex_outputs_are_scored_as_they_are_trained() -> None:
 def test_slimming_measures_by_the_loss() -> None:
     found = nd.slim(net(), share=0.5, data=(X, Y), loss=labels_differ, criterion="taylor")
     assert found.widths == {"0": 3}
+
+
+@pytest.mark.slow
+def test_a_search_and_a_compression_go_by_the_loss() -> None:
+    space = ready_space("mlp", input_shape=X.shape[1:], n_outputs=2, depth=1, width=4)
+    options: dict[str, Any] = {"strategy": "random", "options": {"trials": 2}, "compare": False}
+    found = nd.search(space, (X, Y), (X, Y), loss=labels_differ, **options, **SHORT)
+    with torch.no_grad():
+        due = labels_differ(found.network(X), Y).mean()
+    assert found.tried.loss == pytest.approx(float(due), rel=1e-5)
+    small = nd.compress(found.network, (X, Y), (X, Y), loss=labels_differ, max_loss=10.0, epochs=1)
+    with torch.no_grad():
+        due = labels_differ(small.net(X), Y).mean()
+    assert small.chosen.loss == pytest.approx(float(due), rel=1e-5)
+    with pytest.raises(ConfigError, match="kind='regression' and loss: give one"):
+        nd.search(space, (X, Y), (X, Y), kind="regression", loss=labels_differ, **options)
 
 
 def without_gradient(outputs: Tensor, targets: Tensor) -> Tensor:

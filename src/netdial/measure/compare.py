@@ -2,7 +2,7 @@
 
 A difference between two members is judged on the same examples, so a metric is kept as the terms that it is a mean of, lower
 being better. Metrics that are no mean over examples (balanced accuracy, F1, AUC, R²) have the pseudo-values of the jackknife
-over groups of examples instead (Tukey 1958), whose spread is their standard error.
+over groups of examples instead (Tukey 1958), whose spread is their standard error, moved so that their mean is the metric.
 
 Shapes: M members, N examples, O outputs, G terms (N, or the groups of the jackknife).
 """
@@ -148,7 +148,7 @@ class Scores:
     """What M members are compared by.
 
     Attributes:
-        losses: values of the metric ``[M]``, their sign such that lower is better; a mean of the terms where it is one.
+        losses: means of the terms ``[M]``.
         terms: what examples add to it ``[M, G]``, lower is better.
         proper: what they add to the proper loss ``[M, N]``; None if that is the metric.
         is_mean: whether the metric is a mean over examples, of which each has its term.
@@ -168,11 +168,8 @@ class Scores:
         """
         name = metric or task.proper
         terms = terms_of(outputs, targets, task, name)
-        losses, is_mean = terms.mean(dim=1), task.known(name).each is not None
-        if not is_mean:
-            losses = -task.better(name) * values_of(outputs, targets, task, name)
         proper = None if name == task.proper else terms_of(outputs, targets, task)
-        return cls(losses, terms, proper, is_mean)
+        return cls(terms.mean(dim=1), terms, proper, task.known(name).each is not None)
 
     @classmethod
     def of_draws(
@@ -249,11 +246,10 @@ def constant_of(
 
 
 def _pseudo_values(outputs: Tensor, targets: Tensor, task: Task, metric: str) -> Tensor:
-    """Returns G θ - (G - 1) θ₍₋g₎ of each member ``[M, G]``, its sign such that lower is better."""
+    """Returns G θ - (G - 1) θ₍₋g₎ of each member ``[M, G]``, moved so that their mean is θ; 1 - θ where higher is better."""
     count = len(targets)
     groups = min(_GROUPS, count)
     place = torch.arange(count) % groups
-    sign = -task.better(metric)
     whole = values_of(outputs, targets, task, metric)
     left_out = torch.stack(
         [
@@ -264,4 +260,6 @@ def _pseudo_values(outputs: Tensor, targets: Tensor, task: Task, metric: str) ->
         ],
         dim=1,
     )
-    return sign * (groups * whole[:, None] - (groups - 1) * left_out)
+    spread = (groups - 1) * (left_out.mean(dim=1, keepdim=True) - left_out)
+    found = whole[:, None] + spread
+    return 1 - found if task.known(metric).higher else found

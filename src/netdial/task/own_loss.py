@@ -30,6 +30,31 @@ _LABELS = "labels"
 _SIZE: Any = torch.ops.aten.sym_size.int
 
 
+def by_loss(kind: str | Task | None, loss: LossFunction | None) -> str | Task | None:
+    """Returns the task of a loss function, or else the kind that was given.
+
+    Raises:
+        ConfigError: both were given, or the function has parameters, which nothing would train.
+    """
+    if loss is None:
+        return kind
+    if kind is not None:
+        raise ConfigError(
+            f"kind={kind if isinstance(kind, str) else kind.name!r} and loss: give one of them; a loss function is a task"
+        )
+    if not callable(loss):
+        raise ConfigError(
+            f"loss={loss!r}: expected a function of (outputs, targets), for example torch.nn.BCEWithLogitsLoss()"
+        )
+    leaves = loss.named_parameters() if isinstance(loss, nn.Module) else ()
+    if own := [name for name, leaf in leaves if leaf.requires_grad]:
+        raise ConfigError(
+            f"loss {type(loss).__name__}: has parameters of its own ({some_of(own)}), and those of the network alone are "
+            "trained; put them into the network, or freeze them if they are to stay (loss.requires_grad_(False))"
+        )
+    return Loss.of(loss)
+
+
 def asked(
     net: nn.Module,
     data: Dataset | Loader,
@@ -47,25 +72,9 @@ def asked(
         known: the task that a family was trained for.
 
     Raises:
-        ConfigError: both were given; the function has parameters, which nothing would train; or the network's own loss needs
-            more than its outputs and labels.
+        ConfigError: as of ``by_loss``; or the network's own loss needs more than its outputs and labels.
     """
-    if loss is not None and kind is not None:
-        raise ConfigError(
-            f"kind={kind if isinstance(kind, str) else kind.name!r} and loss: give one of them; a loss function is a task"
-        )
-    if loss is not None:
-        if not callable(loss):
-            raise ConfigError(
-                f"loss={loss!r}: expected a function of (outputs, targets), for example torch.nn.BCEWithLogitsLoss()"
-            )
-        leaves = loss.named_parameters() if isinstance(loss, nn.Module) else ()
-        if own := [name for name, leaf in leaves if leaf.requires_grad]:
-            raise ConfigError(
-                f"loss {type(loss).__name__}: has parameters of its own ({some_of(own)}), and those of the network alone are "
-                "trained; put them into the network, or freeze them if they are to stay (loss.requires_grad_(False))"
-            )
-        return Loss.of(loss)
+    kind = by_loss(kind, loss)
     lost = isinstance(known, Loss) and known.function is None
     if kind is not None or (known is not None and not lost) or not _takes_labels(net):
         return kind

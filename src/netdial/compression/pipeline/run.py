@@ -37,7 +37,8 @@ from netdial.objective import OBJECTIVES
 from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.task import Task
-from netdial.task.own_loss import asked
+from netdial.task.loss import LossFunction
+from netdial.task.own_loss import asked, by_loss
 from netdial.task.rehearsal import admit, suited
 from netdial.train.loop import Epoch
 
@@ -57,6 +58,7 @@ def compress(
     *,
     lam: float | None = None,
     kind: str | Task | None = None,
+    loss: LossFunction | None = None,
     config: CompressConfig | None = None,
     augment: str | None = None,
     folder: str | Path | None = None,
@@ -75,6 +77,7 @@ def compress(
         lam: complexity value of the member of a family. Without it the whole family is compressed: the network returned is a
             ``Family`` again, whose members share positions and codes.
         kind: the task; by default that of the family, or what the targets suggest.
+        loss: or a loss function of (outputs, targets), see ``fit``.
         config: all settings at once; or give them by name (see ``CompressConfig``).
         augment: how training images are varied, ``crop-flip`` or ``shift``; see ``train.feed``.
         folder: where the work is kept while it is under way, so that it goes on after an interruption.
@@ -91,7 +94,7 @@ def compress(
         raise ConfigError(
             f"give either config or settings by name, not both ({', '.join(settings)})"
         )
-    config = config or CompressConfig(**settings)
+    config, kind = config or CompressConfig(**settings), by_loss(kind, loss)
     if isinstance(net, Family):
         for rows, name in ((data, "training part"), (valid, "validation part")):
             check_columns(net.columns, rows, name)

@@ -26,6 +26,8 @@ from netdial.structure.search.running import precision_of
 from netdial.structure.search.strategy import GradientStrategy, strategy_of
 from netdial.structure.unlike import check_unlike
 from netdial.task import Task
+from netdial.task.loss import LossFunction
+from netdial.task.own_loss import by_loss
 from netdial.task.rehearsal import admit, admit_training, advise
 from netdial.train.config import make
 from netdial.train.session import with_lengths
@@ -42,6 +44,7 @@ def search(
     size: str | None = None,
     test: Data | None = None,
     kind: str | Task | None = None,
+    loss: LossFunction | None = None,
     unlike: Mapping[Genotype, float] | None = None,
     config: SearchConfig | None = None,
     **settings: Any,
@@ -57,6 +60,7 @@ def search(
             which operations are timed first, on this machine.
         test: part on which the network is compared with random search; by default the validation part.
         kind: ``classification``, ``regression``, another task or its name; by default what the targets suggest.
+        loss: or a loss function of (outputs, targets), see ``fit``.
         unlike: structures that were found before -> λ_i from 0 on: a search by gradient gains Σ λ_i KL(Γ | Γ_i) by being
             unlike them.
         config: all settings at once; or give them by name (see ``SearchConfig``).
@@ -69,7 +73,7 @@ def search(
     if config is not None and (settings or strategy != "darts" or size is not None):
         raise ConfigError("search: give either config or settings by name, not both")
     config = config or make(SearchConfig, {"strategy": strategy, "size": size, **settings})
-    job = prepare(space, train, valid, config, kind=kind)
+    job = prepare(space, train, valid, config, kind=by_loss(kind, loss))
     by_gradient = isinstance(job.strategy, GradientStrategy)
     check_unlike(space, unlike or {}, by_gradient=by_gradient)
     job.unlike = dict(unlike or {})
