@@ -162,6 +162,13 @@ def test_half_made_folders_of_earlier_versions_are_no_runs(root: Path) -> None:
     assert Run.create(root, "wine", {"a": 1}).path == half
     assert Run.open(half).config["a"] == 1
     assert not list(half.glob(".*"))
+    (half / "DONE").touch()
+    (half / "config.json").unlink()
+    assert not is_half_made(
+        half
+    )  # a run that lost its settings, whose model nobody asked to replace
+    with pytest.raises(ConfigError, match="exists already"):
+        Run.create(root, "wine", {})
     (root / "mine").mkdir()
     (root / "mine" / "thesis.tex").touch()
     with pytest.raises(ConfigError, match="exists already"):

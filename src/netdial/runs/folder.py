@@ -61,6 +61,8 @@ FOLDERS = {
 }
 """Folders of a run, and the files of each, by name or pattern."""
 
+_COMPLETE = ("config.json", "checkpoint/last.safetensors", "DONE")
+"""Files of which a run that was stopped before it was complete has none."""
 _LEFT = re.compile(r"\..+\.(tmp|old)")
 _CHOICE_OLD = ".choice.*.old"
 _used: set[Path] = set()
@@ -205,7 +207,7 @@ def is_half_made(path: Path) -> bool:
     return (
         path.is_dir()
         and not path.is_symlink()
-        and not (path / "config.json").exists()
+        and not any((path / name).exists() for name in _COMPLETE)
         and not foreign(path)
     )
 
