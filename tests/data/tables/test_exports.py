@@ -216,8 +216,8 @@ def test_the_time_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 def test_a_thousand_texts_are_no_inputs() -> None:
-    """Each text is an input: a column of 1,500 towns would be most of a network, and of 30,000 fill the memory."""
-    town = np.array([f"town {i}" for i in range(1500)])[np.arange(6000) % 1500]
+    """Each text is an input: a column of 1,100 towns would be most of a network, and of 30,000 fill the memory."""
+    town = np.array([f"town {i}" for i in range(1100)])[np.arange(6000) % 1100]
     frame = pd.DataFrame(
         {"town": town, "age": RANDOM.normal(size=6000), "y": RANDOM.normal(size=6000)}
     )
