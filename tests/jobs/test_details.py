@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,26 @@ def test_details_of_a_family_agree_with_its_metrics(posterior: str) -> None:
         if member.effective:
             total = sum(value or 0.0 for value in member.effective)
             assert total == pytest.approx(measured.effective_parameters, rel=1e-2)
+
+
+def test_details_of_classes_of_pixels_count_places() -> None:
+    source = torch.Generator().manual_seed(0)
+    masks = torch.randint(0, 2, (12, 3, 3), generator=source)
+    masks[:, 0] = -100
+    x = torch.randn(12, 1, 3, 3, generator=source)
+    family = nd.fit(torch.nn.Conv2d(1, 2, 1), (x, masks), epochs=1)
+    part = Dataset(x, masks)
+    data = replace(split(torch.arange(12) % 2), kind="dense-classification")
+    data = replace(data, train=part, valid=part, test=part)
+    seen = Sketcher(family, data)
+    path = nd.evaluate(family, part, lams=[1.0], on_member=seen.of("valid"))
+    found = seen.details(7, None)
+    assert found.counted == "places"
+    classes = found.members[0].parts["valid"].classes
+    assert classes is not None and classes.confusion is not None
+    assert sum(map(sum, classes.confusion)) == sum(classes.support) == 12 * 6
+    right = sum(row[k] for k, row in enumerate(classes.confusion))
+    assert right / 72 == pytest.approx(path.column("accuracy")[0])
 
 
 def test_costs_are_those_that_slimmed_networks_are_counted_by() -> None:

@@ -14,6 +14,7 @@ from netdial.core.errors import NetdialError
 from netdial.core.layout import carrying, owners
 from netdial.data import Splits
 from netdial.data.dataset import Dataset
+from netdial.data.memory.targets import NOT_COUNTED
 from netdial.data.tables.schema import TableSchema
 from netdial.family import Family
 from netdial.family.leaves import effective_by_layer
@@ -33,7 +34,7 @@ from netdial.runs.schemas.details import (
     PartDetails,
     TargetDetails,
 )
-from netdial.task import named
+from netdial.task import Classification, DenseClassification, named
 
 WEIGHTS, SNR = Bins(low=-6.0, high=1.0, count=42), Bins(low=-3.0, high=3.0, count=36)
 """Bins of log10 |w| and of log10 |mean| / standard deviation."""
@@ -41,6 +42,8 @@ _RESIDUALS, _SAMPLE, _SPREADS = 41, 150, 3.0
 """Bins of residuals, examples of a scatter plot, and standard deviations of the target that residuals are shown up to."""
 _LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Probabilities of the intervals whose coverage is counted."""
+_PLACES = 200_000
+"""Places of images and texts that figures by class look at, at most."""
 _SHUFFLES, _MOST_COLUMNS, _MOST_ROWS, _ROWS_IN_ALL = 5, 100, 5000, 300_000
 """Shuffles of a column, columns and rows at most, and rows at most over all columns and shuffles, for importance."""
 
@@ -92,6 +95,7 @@ class Sketcher:
             snr=SNR,
             members=[self._member(lam) for lam in sorted(self._parts)],
             classes=[str(name) for name in self._data.classes],
+            counted="places" if self._task.targets == "class maps" else "examples",
             targets=self._targets(),
             columns=[] if schema is None else self._columns(schema, chosen),
             importance_lam=None if schema is None else chosen,
@@ -99,10 +103,14 @@ class Sketcher:
 
     def _part(self, lam: float, found: Tensor, truth: Tensor) -> PartDetails:
         """Returns what a member does on a part of the data; nothing for outputs of an unusual form."""
+        task = self._task
+        if isinstance(task, DenseClassification):
+            found, truth = _places(found.movedim(task.axis, -1), truth)
+            task = Classification()
         if found.ndim != 2 or not bool(found.isfinite().all()):
             return PartDetails()
-        if self._task.targets == "classes":
-            probs = self._task.to_mean(found.double())
+        if task.targets == "classes":
+            probs = task.to_mean(found.double())
             if probs.ndim != 2 or truth.ndim != 1 or int(truth.max()) >= probs.shape[1]:
                 return PartDetails()
             return PartDetails(
@@ -271,3 +279,10 @@ class Sketcher:
 
     def _loss(self, net: nn.Module, part: Dataset) -> float:
         return float(self._task.loss(outputs(net, part), part.y.cpu()).mean())
+
+
+def _places(found: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns outputs ``[P, C]`` and classes ``[P]`` of the places that count, evenly chosen where they are many."""
+    counted = (truth.flatten() != NOT_COUNTED).nonzero()[:, 0]
+    chosen = counted[:: max(1, -(-len(counted) // _PLACES))]
+    return found.reshape(-1, found.shape[-1])[chosen], truth.flatten()[chosen]

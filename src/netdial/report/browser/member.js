@@ -78,7 +78,7 @@ function drawClasses(details, here, colour) {
   const {classes} = here, names = classes.support.map((_, index) => details.classes[index] ?? String(index));
   const rows = names.map((name, k) => line_of(cell("th", name, {scope: "row"}), cell("td", written(classes.support[k], ",d")), ...[classes.recall, classes.precision, classes.f1].map(list => cell("td", shown(list[k], ".1%"))), cell("td", shown(classes.auc[k], ".3f"))));
   rows.push(line_of(cell("th", "mean", {scope: "row"}), cell("td", ""), cell("td", `${shown(classes.balanced_accuracy, ".1%")} balanced`), cell("td", ""), cell("td", ""), cell("td", shown(classes.mean_auc, ".3f"))));
-  tableOf("by-class", [["class"], ["examples"], ["recall", "recall"], ["precision", "precision"], ["F1", "f1"], ["AUC", "auc"]], rows);
+  tableOf("by-class", [["class"], [details.counted ?? "examples"], ["recall", "recall"], ["precision", "precision"], ["F1", "f1"], ["AUC", "auc"]], rows);
   const place = document.getElementById("confusion-place");
   if (place) place.hidden = !classes.confusion;
   if (classes.confusion) drawConfusion(names, classes);

@@ -140,6 +140,7 @@ class Details(_Stored):
         weights, snr: bins of the histograms.
         members: by rising λ.
         classes: names of the classes.
+        counted: what figures by class count: examples, or places of images and texts.
         targets: targets of a regression.
         columns: columns of a table.
         importance_lam: the member that importance was measured with.
@@ -153,6 +154,7 @@ class Details(_Stored):
     snr: Bins
     members: list[MemberDetails]
     classes: list[str] = Field(default_factory=list)
+    counted: Literal["examples", "places"] = "examples"
     targets: list[TargetDetails] = Field(default_factory=list)
     columns: list[ColumnRead] = Field(default_factory=list)
     importance_lam: float | None = None
