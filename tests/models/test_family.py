@@ -290,6 +290,47 @@ def test_buffers_that_the_first_call_makes_are_no_other_network(tmp_path: Path) 
     assert net.table is None
 
 
+class Undeclared(nn.Module):
+    """Its first call registers a table under a name that was not there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        if not hasattr(self, "table"):
+            self.register_buffer("table", torch.arange(h.shape[-1]) / 8)
+        return self.b(h + self.table)
+
+
+class WithoutTable(nn.Module):
+    """A later version of the class, whose code knows no table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.relu(self.a(x)))
+
+
+def test_buffers_under_names_that_the_first_call_brings_are_taken_by_classes_that_do_so(
+    tmp_path: Path,
+) -> None:
+    x, y = torch.randn(12, 4), torch.arange(12) % 3
+    family = nd.fit(Undeclared(), (x, y), epochs=1)
+    member = family.export(1.0).eval()
+    nd.save(family, tmp_path / "family")
+    nd.save(family, tmp_path / "member.safetensors", lam=1.0)
+    again = nd.load_model(tmp_path / "family", Undeclared())
+    torch.testing.assert_close(again.export(1.0).eval()(x), member(x))
+    alone = nd.load_model(tmp_path / "member.safetensors", Undeclared())
+    torch.testing.assert_close(alone(x), member(x))
+    with pytest.raises(CheckpointError, match="table"):
+        nd.load_model(tmp_path / "family", WithoutTable())
+
+
 class Remembers(nn.Module):
     """Keeps what it saw in training in buffers that begin empty, and reads their mean."""
 

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Annotated, Any
 
 import torch
@@ -180,16 +181,34 @@ def other_tensors(net: nn.Module, held: Mapping[str, Tensor], saved: Mapping[str
 def made_later(net: nn.Module, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the buffers of a file that a network as it was built has not, or not in that shape, as its code makes them later.
 
-    So are tables of positions for the lengths that come, which are in no file of weights, and caches that begin empty.
+    So are tables of positions for the lengths that come, which are in no file of weights, caches that begin empty, and what
+    code registers under a name that is not there before.
     """
     found = {}
-    for path, part in net.named_modules():
+    parts = dict(net.named_modules())
+    for name, tensor in saved.items():
+        path, _, last = name.rpartition(".")
+        if path in parts and not hasattr(parts[path], last) and _registers(type(parts[path]), last):
+            found[name] = tensor
+    for path, part in parts.items():
         for last, held in part._buffers.items():
             name = f"{path}.{last}" if path else last
             loose = held is None or not held.numel() or last in part._non_persistent_buffers_set
             if loose and name in saved and (held is None or held.shape != saved[name].shape):
                 found[name] = saved[name]
     return found
+
+
+def _registers(kind: type[nn.Module], name: str) -> bool:
+    """Returns whether code of a class registers a buffer of a name elsewhere than where a network is built."""
+    methods = [
+        method
+        for base in kind.__mro__
+        for key, method in vars(base).items()
+        if isinstance(method, FunctionType) and key != "__init__"
+    ]
+    codes = [method.__code__ for method in methods]
+    return any("register_buffer" in code.co_names and name in code.co_consts for code in codes)
 
 
 def take_later(net: nn.Module, saved: Mapping[str, Tensor]) -> None:
