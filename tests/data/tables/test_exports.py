@@ -225,3 +225,16 @@ def test_a_thousand_texts_are_no_inputs() -> None:
     assert splits.train.x.shape[1] == 1
     assert "different texts, each of which would be an input (--keep town" in said(splits)
     assert load_data(frame, target="y", keep=("town",)).train.x.shape[1] > 1000
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_codes_of_more_digits_than_a_number_keeps_are_told_of(tmp_path: Path, gaps: bool) -> None:
+    """As floats, neighbours among them are one number; measured numbers of that size are written with an exponent."""
+    account = [2**60 + i // 2 for i in range(N)]
+    row = lambda i: f"{'' if gaps and i % 9 == 0 else account[i]},{AGE[i]},{Y[i]}"  # noqa: E731
+    splits = load_data(written(tmp_path, "account,age,y", row), target="y")
+    first = account[1] if gaps else account[0]
+    assert ("account" in splits.source["left_out"]) != gaps  # a constant, but for the gaps
+    assert f"{first} has more digits than a number keeps; if such are" in said(splits)
+    path = written(tmp_path, "mass,age,y", lambda i: f"{PAY[i]}e27,{AGE[i]},{Y[i]}")
+    assert "more digits" not in said(load_data(path, target="y"))

@@ -69,7 +69,7 @@ def learn_columns(
         if name in roles:
             why[name] = roles[name]
         elif reason := _says_nothing(column, train):
-            why[name] = reason
+            why[name] = "; ".join(dict.fromkeys(filter(None, [reason, column.remark])))
         elif name in options.keep:
             continue
         elif reason := (

@@ -37,6 +37,7 @@ from netdial.data.tables.words.doubts import (
 )
 from netdial.data.tables.words.numbers import (
     CODE,
+    LONG,
     find_style,
     mark_note,
     mark_of,
@@ -51,6 +52,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from netdial.data.tables.files.frame import Table
+
+_EXACT = 2**53
+"""Whole numbers above it are not all different as floats."""
+
+_LONG = (
+    "{} has more digits than a number keeps; if such are codes, --categorical reads them as texts"
+)
 
 
 def read_cells(
@@ -93,7 +101,10 @@ def _read(
     for word in options.na if stored.kind == "number" else ():
         number = number_or_nan(word)
         stored.values[stored.values == number] = np.nan
-    stored = replace(stored, decimal=table.decimal)
+    remark = stored.remark
+    if column.dtype.kind in "iu" and (long := np.abs(stored.values) >= _EXACT).any():
+        remark = _LONG.format(column.iloc[int(long.argmax())])
+    stored = replace(stored, decimal=table.decimal, remark=remark)
     return stored, _infinite(stored.values, name) if stored.kind == "number" else []
 
 
@@ -185,6 +196,8 @@ def _with_words(cells: Cells, words: Sequence[str], gone: Array, codes: Array) -
             remarks.append(
                 f"{code!r} begins with 0, as codes do; --categorical reads them as texts"
             )
+        if long := next((w for w in words if LONG.fullmatch(w) and int(w) >= _EXACT), None):
+            remarks.append(_LONG.format(long))
         if word := other_minus([w for w, missing in zip(words, gone, strict=False) if not missing]):
             remarks.append(f"{word!r} is read as a negative number")
     if read:
