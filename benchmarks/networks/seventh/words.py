@@ -735,7 +735,7 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "text_rcnn": lambda: (TextRcnn(), INPUTS.tokens),
     "tree_lstm": lambda: (TreeCell(), INPUTS.tokens),
     "conv_seq2seq": lambda: (ConvSeq2Seq(), (INPUTS.tokens, INPUTS.other_tokens)),
-    "mixture_of_depths": lambda: (MixtureOfDepths(), INPUTS.tokens),
+    "mixture_of_depths_one_block": lambda: (MixtureOfDepths(), INPUTS.tokens),
     "quasi_recurrent": lambda: (QuasiRecurrent(), INPUTS.tokens),
     "match_lstm": lambda: (MatchLstm(), (INPUTS.tokens, INPUTS.other_tokens)),
     "medusa_named_tuple": lambda: (Medusa(), INPUTS.tokens),
