@@ -96,28 +96,43 @@ def test_what_became_of_a_family_knows_its_columns(name: str, family: nd.Family)
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("form", ["arrays", "table", "images"])
+@pytest.mark.parametrize("form", ["arrays", "table", "images", "images from 0 to 1"])
 def test_inputs_that_are_scaled_otherwise_are_told_of(form: str) -> None:
     """As the numbers of a table are that its network never met: those of the parts are standardised."""
     raw, net = X * torch.tensor([1.0, 30.0, 0.1]) + torch.tensor([13.0, 750.0, 2.0]), network()
     if form == "table":
         given = pandas.DataFrame(raw.numpy(), columns=["a", "b", "c"]).assign(kind=Y.numpy())
         train = nd.load_data(given, target="kind").train
-    elif form == "images":
+    elif form.startswith("images"):
         net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3))
-        train = nd.Dataset(torch.rand(24, 1, 4, 4), Y)
-        raw = 255 * train.x
+        pixels, scale = (
+            torch.randint(0, 256, (24, 1, 4, 4), dtype=torch.uint8),
+            torch.tensor(1 / 70),
+        )
+        train = nd.Dataset(pixels, Y, shift=torch.full((1, 1, 1), 128.0), scale=scale.view(1, 1, 1))
+        raw = pixels / 255 if form.endswith("1") else pixels.float()
     else:
         train = nd.Dataset(X, Y)
     made = nd.fit(net, train, train, **ONCE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nd.evaluate(made, train, lams=[1.0])
-        nd.evaluate(made, (train.x[:5], train.y[:5]), lams=[1.0])
+        nd.evaluate(made, (train.inputs()[:5], train.y[:5]), lams=[1.0])
     with pytest.warns(UserWarning, match="scaled otherwise than in training: (input 1|they) ha"):
         nd.evaluate(made, (raw, Y), lams=[1.0])
     with pytest.warns(UserWarning, match="validation part: the inputs are scaled otherwise"):
         nd.fit(net, train, (raw, Y), **ONCE)
+
+
+@pytest.mark.filterwarnings("default")
+def test_rare_columns_and_single_rows_are_no_other_scale() -> None:
+    x = (torch.rand(2000, 50, generator=torch.Generator().manual_seed(0)) < 0.002).float()
+    net, y = torch.nn.Linear(50, 3), torch.arange(2000) % 3
+    family = nd.fit(net, (x, y), epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nd.evaluate(family, (x[x.sum(1) > 0][:20], y[:20]), lams=[1.0])
+        nd.evaluate(family, (torch.ones(1, 50), y[:1]), lams=[1.0])
 
 
 def test_noise_and_intervals_of_a_regression() -> None:

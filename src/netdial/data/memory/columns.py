@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from netdial.core.errors import DataError, warn
@@ -24,7 +25,10 @@ def columns_of(data: Data) -> InputColumns:
     >>> columns_of((torch.zeros(2, 3), torch.zeros(2, 1))).mean.tolist()
     [0.0, 0.0, 0.0]
     """
-    given = data.x if isinstance(data, Dataset) and data.packing is None else _inputs(data)
+    if isinstance(data, Dataset):
+        rows = torch.arange(0, len(data), max(1, len(data) // _LOOKED_AT), device=data.x.device)
+        return InputColumns((), *_scale(data.inputs(rows) if data.packing is None else None))
+    given = _inputs(data)
     names = getattr(given, "columns", None)
     if names is None or callable(names) or not all(isinstance(name, str) for name in names):
         names = ()
