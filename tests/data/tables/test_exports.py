@@ -238,3 +238,19 @@ def test_codes_of_more_digits_than_a_number_keeps_are_told_of(tmp_path: Path, ga
     assert f"{first} has more digits than a number keeps; if such are" in said(splits)
     path = written(tmp_path, "mass,age,y", lambda i: f"{PAY[i]}e27,{AGE[i]},{Y[i]}")
     assert "more digits" not in said(load_data(path, target="y"))
+
+
+def test_new_rows_with_a_heading_twice_are_refused_where_it_matters(tmp_path: Path) -> None:
+    """Which of two columns called age is meant, nothing tells; the same one twice is no matter."""
+    schema = plain(tmp_path).schema
+    assert schema is not None
+    frame = pd.DataFrame({"age": AGE, "pay": PAY, "town": TOWN})
+    path = written(tmp_path, "age,age,pay,town,y", lambda i: f"9,{plain_row(i)}")
+    with pytest.raises(DataError, match="heading 'age' occurs more than once, with other"):
+        schema.read_file(path)
+    with pytest.raises(DataError, match="heading 'age' occurs more than once, with other"):
+        schema.encode_rows(pd.concat([frame, frame[["age"]] + 1], axis=1))
+    copy = pd.concat([frame, frame[["age"]]], axis=1)
+    assert torch.equal(schema.encode_rows(copy).x, schema.encode_rows(frame).x)
+    unused = pd.concat([frame, frame.set_axis(["z"] * 3, axis=1)], axis=1)
+    assert torch.equal(schema.encode_rows(unused).x, schema.encode_rows(frame).x)

@@ -6,7 +6,8 @@ training rows were read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from netdial.data.tables.columns.number import Number
 from netdial.data.tables.columns.stored import texts_of
 from netdial.data.tables.columns.target import TargetColumns
 from netdial.data.tables.files.frame import as_frame
-from netdial.data.tables.files.headings import heading, unique_names
+from netdial.data.tables.files.headings import heading, repeated, unique_names
 from netdial.data.tables.files.read import locate_table, read_table
 from netdial.data.tables.options import TableOptions, foreign_options
 from netdial.data.tables.words.texts import MISSING_WORDS, Array, other_spellings
@@ -114,6 +115,7 @@ class TableSchema(FrozenModel):
             styles |= zip(target.columns, target.styles, strict=True)
         usual = "," if any(style.decimal == "," for style in styles.values()) else "."
         table = read_table(file, options, texts, usual)
+        self._refuse_other(table.frame, table.twice)
         for name in set(styles) & set(table.frame):
             if (own := styles[name].own(table.frame[name], name, table, options)) is not None:
                 table.frame[name] = own
@@ -129,7 +131,7 @@ class TableSchema(FrozenModel):
         Raises:
             DataError: a column is not there, or a cell is no number or date where one is needed; infinity.
         """
-        frame = _frame(frame)
+        frame = self._frame(frame)
         absent = [column for column in self.columns if column not in frame.columns]
         if absent:
             alike = {str(name).strip().casefold(): name for name in frame.columns}
@@ -170,7 +172,7 @@ class TableSchema(FrozenModel):
 
     def has_target(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Array:
         """Returns which rows have a value in every target column, bool [B]."""
-        known: Array = ~np.isnan(np.stack(self._targets(_frame(frame)))).any(axis=0)
+        known: Array = ~np.isnan(np.stack(self._targets(self._frame(frame)))).any(axis=0)
         return known
 
     def encode_target(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> Tensor:
@@ -179,7 +181,7 @@ class TableSchema(FrozenModel):
         Raises:
             DataError: a target column is not there, a value is missing, or it is no class of the training part.
         """
-        frame, target = _frame(frame), self.target
+        frame, target = self._frame(frame), self.target
         values = np.stack(self._targets(frame), axis=1)
         gone = np.isnan(values).any(axis=1)
         if gone.any():
@@ -192,6 +194,26 @@ class TableSchema(FrozenModel):
             return torch.from_numpy(values[:, 0].astype(np.int64))
         scaled = (values - np.asarray(target.mean)) / np.asarray(target.std)
         return torch.from_numpy(scaled.astype(np.float32))
+
+    def _frame(self, rows: Any) -> pd.DataFrame:
+        """Returns rows as a frame whose columns have the names that they have in a table for training."""
+        frame = as_frame(rows)
+        given = [heading(str(name)) for name in frame.columns]
+        names = unique_names(given)
+        frame = frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
+        self._refuse_other(frame, repeated(given))
+        return frame
+
+    def _refuse_other(self, frame: pd.DataFrame, twice: Collection[str]) -> None:
+        """Refuses rows with several columns under one heading, of which training had one, if these differ."""
+        used = {column.column for column in self.needed} | set(self.target.columns)
+        known = used | {column.column for column in self.left_out}
+        for name in sorted(used.intersection(twice)):
+            again = [c for c in frame.columns if re.fullmatch(rf"{re.escape(name)}\.\d+", c)]
+            if any(c not in known and not frame[c].equals(frame[name]) for c in again):
+                raise DataError(
+                    f"the heading {name!r} occurs more than once, with other values, and once in training; rename the others"
+                )
 
     def _targets(self, frame: pd.DataFrame) -> list[Array]:
         """Returns the target columns as class indices or numbers, NaN where missing."""
@@ -206,7 +228,7 @@ class TableSchema(FrozenModel):
 
     def unlike_target(self, frame: pd.DataFrame | Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
         """Returns a remark on each target whose numbers have another mark than in training: with a % for none, and so on."""
-        frame, target = _frame(frame), self.target
+        frame, target = self._frame(frame), self.target
         if target.kind == "classification":
             return ()
         named = zip(target.columns, target.styles, strict=True)
@@ -280,13 +302,6 @@ class TableSchema(FrozenModel):
             *((column.column, column.kind, column.describe()) for column in self.inputs),
             *((column.column, "left out", column.why) for column in self.left_out),
         )
-
-
-def _frame(rows: Any) -> pd.DataFrame:
-    """Returns rows as a frame whose columns have the names that they have in a table for training."""
-    frame = as_frame(rows)
-    names = unique_names([heading(str(name)) for name in frame.columns])
-    return frame if names == list(frame.columns) else frame.set_axis(names, axis=1)
 
 
 def _columns(names: Sequence[str]) -> str:
