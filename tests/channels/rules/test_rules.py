@@ -53,6 +53,19 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
         picture(Call(lambda s, x: F.group_norm(x, 4, s.w, s.b), w=torch.randn(8), b=torch.randn(8))), P, [4], [False],
     ),
     "group norm of single channels by function": (picture(Call(lambda s, x: F.group_norm(x, 8))), P, [8], [False]),
+    "group norm by hand": (
+        picture(Call(lambda s, x: (lambda g: (g - g.mean(-1, keepdim=True)) / (g.var(-1, keepdim=True) + 1e-5).sqrt())(
+            x.view(x.shape[0], 4, -1)).view(x.shape))),
+        P, [4], [False],
+    ),
+    "spread of groups, sizes computed": (
+        picture(Call(lambda s, x: (lambda g: x / g.var((2, 3, 4), keepdim=True).sqrt().expand(g.shape).reshape(x.shape))(
+            x.reshape(x.shape[0], 2, x.shape[1] // 2, 4, 4)))),
+        P, [2], [False],
+    ),
+    "means of groups": (
+        picture(Call(lambda s, x: x.float().view(x.shape[0], 4, 2, *x.shape[2:]).mean(2).to(x.dtype)), read=4), P, [4], [False],
+    ),
     "group norm of one group by function": (picture(Call(lambda s, x: F.group_norm(x, 1))), P, [8], [True]),
     "group norm of single channels": (picture(nn.GroupNorm(8, 8)), P, [8], [False]),
     "bare group norm": (picture(nn.GroupNorm(8, 8, affine=False)), P, [8], [False]),

@@ -81,11 +81,11 @@ def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
         order = kwargs.get("p", kwargs.get("ord", args[0] if args else None))
         sums = order in (None, "fro") or (isinstance(order, int | float) and order > 0)
         args = args[1:]
-    gone, kept = _gone(node, len(x.labels), args, kwargs)
+    over, kept = gone(node, len(x.labels), args, kwargs)
     dots = _is_dots(node)
     axes = []
     for d, axis in enumerate(x.labels):
-        if d not in gone:
+        if d not in over:
             axes.append(axis)
             continue
         if dots:
@@ -101,7 +101,7 @@ def reduction(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) 
     return Value(tuple(axes))
 
 
-def _gone(
+def gone(
     node: fx.Node, number: int, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[set[int], bool]:
     """Returns the dimensions that a reduction of a tensor of a number of them runs over, and whether they stay as of size 1."""
@@ -173,13 +173,13 @@ def extreme(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) ->
 )
 def reduced(scene: Scene, node: fx.Node, x: Value, *args: Any, **kwargs: Any) -> Value:
     """Reductions that give no number for each channel if they run over channels."""
-    gone, keep = _gone(node, len(x.labels), args, kwargs)
-    for d in gone:
+    over, keep = gone(node, len(x.labels), args, kwargs)
+    for d in over:
         scene.mix(x.labels[d], node)
     axes = [
-        np.full(1, FIXED) if d in gone else a
+        np.full(1, FIXED) if d in over else a
         for d, a in enumerate(x.labels)
-        if keep or d not in gone
+        if keep or d not in over
     ]
     return Value(tuple(axes))
 

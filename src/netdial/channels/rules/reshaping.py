@@ -18,8 +18,9 @@ import torch
 from torch import fx, nn
 
 from netdial.channels.labels import FIXED, Labels, SizeNumber, Value
-from netdial.channels.nodes import place
+from netdial.channels.nodes import name_of, place
 from netdial.channels.rules.following import counts, leaf_size
+from netdial.channels.rules.reducing import gone
 from netdial.channels.rules.table import Scene, on
 from netdial.core.errors import TraceError
 
@@ -98,6 +99,7 @@ def _reshaped(
         block = _Block(
             node,
             before_dims,
+            after_dims,
             [after[d] for d in after_dims],
             [asked[d] for d in after_dims],
             [places[d] for d in after_dims],
@@ -113,6 +115,7 @@ class _Block:
     Attributes:
         node: the reshape.
         before: the old dimensions.
+        after: the new ones.
         sizes: sizes of the new ones.
         asked: the same as they are written.
         where: the way to each in the arguments.
@@ -120,6 +123,7 @@ class _Block:
 
     node: fx.Node
     before: list[int]
+    after: list[int]
     sizes: list[int]
     asked: list[Any]
     where: list[tuple[Any, ...]]
@@ -246,10 +250,29 @@ def _moving(
     apart = [dim for dim in wide if _is_apart(scene, labels, dim)]
     if apart:
         return apart[0]
-    if attends(block.node) and len(wide) > 1:
-        return _heads(block.sizes, wide) if scene.heads == "whole" else wide[-1]
+    heads = _heads(block.sizes, wide)
+    if attends(block.node):
+        return heads if scene.heads == "whole" else wide[-1]
+    if scene.heads == "whole" and _is_normalised(scene, block, heads, wide):
+        return heads
     chosen = [dim for dim in following if dim in wide] or following[:1]
-    return chosen[0] if len(chosen) == 1 else _heads(block.sizes, wide)
+    return chosen[0] if len(chosen) == 1 else heads
+
+
+def _is_normalised(scene: Scene, block: _Block, groups: int, wide: list[int]) -> bool:
+    """Whether means or spreads over groups of channels are taken next, each of its own: a group normalisation by hand."""
+    inside = {block.after[dim] for dim in wide if dim > groups}
+    seen, waiting = {block.node}, [block.node]
+    while waiting:
+        for user in waiting.pop().users:
+            if name_of(user) in _SPREADS:
+                over, _ = gone(user, len(scene.shape(block.node)), user.args[1:], user.kwargs)
+                if inside <= over and block.after[groups] not in over:
+                    return True
+            elif user not in seen and name_of(user) in _UNITS:
+                seen.add(user)
+                waiting.append(user)
+    return False
 
 
 def _heads(sizes: list[int], wide: list[int]) -> int:
@@ -264,19 +287,12 @@ def _is_apart(scene: Scene, labels: Labels, dim: int) -> bool:
     return bool((lines == lines[:1]).all()) and len(np.unique(lines[0])) > 1
 
 
+_SPREADS = {"mean", "var", "std", "var_mean", "std_mean"}
+_UNITS = {"float", "double", "to", "square", "pow", "pow_", "mul", "abs"}
+"""Operations on each number by itself before these."""
 _STEPS = {
-    "permute",
-    "transpose",
-    "swapaxes",
-    "unbind",
-    "getitem",
-    "mul",
-    "contiguous",
-    "mT",
-    "getattr",
-    "chunk",
-    "truediv",
-    "to",
+    *("permute", "transpose", "swapaxes", "unbind", "getitem", "mul"),
+    *("contiguous", "mT", "getattr", "chunk", "truediv", "to"),
 }
 _PRODUCTS = {"matmul", "bmm", "einsum", "baddbmm", "scaled_dot_product_attention", "__matmul__"}
 
