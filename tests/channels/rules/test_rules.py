@@ -59,7 +59,7 @@ CASES: dict[str, tuple[nn.Module, Tensor, list[int], list[bool]]] = {
         P, [4], [False],
     ),
     "spread of groups, sizes computed": (
-        picture(Call(lambda s, x: (lambda g: x / g.var((2, 3, 4), keepdim=True).sqrt().expand(g.shape).reshape(x.shape))(
+        picture(Call(lambda s, x: (lambda g: x / g.var((2, 3, 4), keepdim=True).add(1).expand(g.shape).reshape(x.shape))(
             x.reshape(x.shape[0], 2, x.shape[1] // 2, 4, 4)))),
         P, [2], [False],
     ),
