@@ -254,3 +254,14 @@ def test_new_rows_with_a_heading_twice_are_refused_where_it_matters(tmp_path: Pa
     assert torch.equal(schema.encode_rows(copy).x, schema.encode_rows(frame).x)
     unused = pd.concat([frame, frame.set_axis(["z"] * 3, axis=1)], axis=1)
     assert torch.equal(schema.encode_rows(unused).x, schema.encode_rows(frame).x)
+
+
+def test_dates_that_seem_to_have_the_day_first_are_told_of_where_training_had_the_month() -> None:
+    days = pd.Series(pd.date_range("2020-01-01", periods=N))
+    frame = pd.DataFrame({"when": days.dt.strftime("%m/%d/%Y"), "age": AGE, "y": Y})
+    schema = load_data(frame, target="y").schema
+    assert schema is not None
+    assert not schema.encode_rows(frame).remarks
+    german = pd.DataFrame({"when": ["01.12.2020"], "age": [30]})
+    (told,) = schema.encode_rows(german).remarks
+    assert "'01.12.2020' is read month-first, as dates of training; write it as" in told

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from netdial.core.errors import DataError, ShapeError, some_of, warn
 from netdial.core.storage.boundary import validated
+from netdial.data.tables.columns.category import Category
 from netdial.data.tables.columns.inputs import Input
 from netdial.data.tables.columns.model import FrozenModel, LeftOut, some_texts
 from netdial.data.tables.columns.number import Number
@@ -150,7 +151,7 @@ class TableSchema(FrozenModel):
             cells = frame[column.column]
             values = column.read(cells, self.options.na)
             encoded, remark = column.inputs(values)
-            unlike = column.unlike(cells) if isinstance(column, Number) else ""
+            unlike = "" if isinstance(column, Category) else column.unlike(cells)
             with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
                 x[:, start : start + encoded.shape[1]] = encoded
             large = ~np.isfinite(x[:, start : start + encoded.shape[1]]).all(axis=1)

@@ -13,6 +13,8 @@ from pydantic import Field, model_validator
 
 from netdial.data.tables.columns.model import FrozenModel, marked, never_missing
 from netdial.data.tables.columns.new import days_of
+from netdial.data.tables.options import TableOptions
+from netdial.data.tables.words.dates import find_order, year_last
 from netdial.data.tables.words.texts import Array
 
 if TYPE_CHECKING:
@@ -69,6 +71,16 @@ class Date(FrozenModel):
     def read(self, column: pd.Series[Any], na: Sequence[str]) -> Array:
         """Returns a column as days since 1970-01-01 [B], NaN where missing; raises DataError at what is no date."""
         return days_of(column, self.column, self.order, na)
+
+    def unlike(self, column: pd.Series[Any]) -> str:
+        """Returns a remark if new cells look as if another of day and month came first than in training."""
+        if self.order is None or column.dtype.kind in "biufM":
+            return ""
+        texts = (word.strip() for word in column.unique() if isinstance(word, str))
+        words = [word for word in texts if year_last([word])]
+        if find_order(words, TableOptions()) in (None, self.order):
+            return ""
+        return f"column {self.column!r}: {words[0]!r} is read {self.order}, as dates of training; write it as 2024-12-31"
 
     def inputs(self, values: Array) -> tuple[Array, str]:
         """Returns inputs [B, P] of days [B], and a remark if something was not seen in training."""
