@@ -155,6 +155,8 @@ def _train(
     """Trains from one epoch to another within a cycle of the learning rate, in the order of our own run."""
     feed = TensorFeed(data, batch_size=config.known_batch_size, seed=config.seed)
     optimizer = build_optimizer([{"params": list(net.parameters())}], config)
+    wide = [weight for weight in net.parameters() if weight.ndim > 1]
+    lam2 = config.for_rows(len(data)).known_lam2
     factor = schedules.onecycle((cycle[1] - cycle[0]) * feed.steps)
     net.train()
     for epoch in range(*epochs):
@@ -165,4 +167,4 @@ def _train(
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(net(x), y).backward()
             optimizer.step()
-            decay(net.parameters(), config.lam2, rate=rate)
+            decay(wide, lam2, rate=rate)

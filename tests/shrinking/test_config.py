@@ -70,6 +70,28 @@ def test_wrong_settings_are_refused(settings: dict[str, Any], message: str) -> N
         made(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "n_rows", "lam2"),
+    [
+        ({}, 30_000, 0.01),
+        ({"optimizer": "AdamW"}, 600, 0.5),
+        ({}, 150, 1.0),
+        ({"lr": 0.5}, 150, 0.2),
+        ({"optimizer": "SGD"}, 150, 1e-4),
+        ({"power": 1}, 150, 1e-4),
+        ({"lam2": 0.0}, 150, 0.0),
+        ({"lam2": 0.3}, 150, 0.3),
+    ],
+)
+def test_few_examples_decay_weights_more(
+    settings: dict[str, Any], n_rows: int, lam2: float
+) -> None:
+    config = made(**settings).for_rows(n_rows)
+    assert config.lam2 == config.known_lam2 == pytest.approx(lam2)
+    assert config.epochs and config.batch_size
+    assert config.for_rows(7).lam2 == config.lam2, "what is set stays"
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         made().lam = 1.0

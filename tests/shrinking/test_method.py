@@ -27,7 +27,7 @@ from netdial.shrinking.shrink import Shrunk, prepare, run
 from netdial.shrinking.state import ShrinkState
 from netdial.task import Classification
 from netdial.train.config import make
-from netdial.train.feed import TensorFeed
+from netdial.train.feed import Batch, TensorFeed
 from netdial.train.loop import Interrupted
 
 IDENTITY = {"seed": 0, "lam": 0.3}
@@ -378,6 +378,17 @@ def test_frozen_parameters_stay(settings: dict[str, Any], blobs: tuple[Tensor, T
     assert not after.requires_grad
     assert torch.equal(after, before[list(done.alive["0"])])
     assert all(p.requires_grad for name, p in done.net.named_parameters() if name != "0.weight")
+
+
+def test_matrices_decay_and_biases_and_scales_stay(blobs: tuple[Tensor, Tensor]) -> None:
+    """A step takes 2 rate λ₂ of each weight; with a gradient of zero nothing else moves."""
+    job = Job(blobs, normalised, lam=0.0, lam2=0.1, lr=0.01, schedule="constant", optimizer="SGD")
+    method, state = job.stepped(0)
+    before = {name: leaf.detach().clone() for name, leaf in strip(state.graph.traced).items()}
+    method.step(state, Batch(*blobs, torch.zeros(len(blobs[1]))))
+    for name, leaf in strip(state.graph.traced).items():
+        kept = 1 - 2 * 0.01 * 0.1 if leaf.ndim > 1 else 1.0
+        torch.testing.assert_close(leaf.detach(), kept * before[name])
 
 
 def test_the_networks_of_the_user_is_left_alone(blobs: tuple[Tensor, Tensor]) -> None:

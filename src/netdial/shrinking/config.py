@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from netdial.core.errors import ConfigError
 from netdial.train.config import TrainConfig, names_of
+
+_FEW, _LITTLE = 300.0, 1e-4
+"""λ₂ × examples for optimisers that divide gradients by their size, and λ₂ for others.
+
+Few examples are learned by heart before the network has become small; between 150 and 54,000 of them the loss was lowest at
+200 to 1,000 over their number, and hardly worse at 300 (docs/experiments.md).
+"""
 
 
 class ShrinkConfig(TrainConfig):
@@ -53,7 +60,12 @@ class ShrinkConfig(TrainConfig):
         (),
         description="parameters that are not trained: names with wildcards, layers, or classes of layers",
     )
-    lam2: float = Field(1e-4, ge=0, description="weight of the penalty on the weights")
+    lam2: float | None = Field(
+        None,
+        ge=0,
+        description="weight of the penalty on the weights; by default 300 over the training examples, 1 at most, for "
+        "Adam and its kin, and 1e-4 for other optimizers or power 1",
+    )
     power: Literal[1, 2] = Field(2, description="power p of the penalty on the weights")
     kill: str = Field(
         "",
@@ -111,6 +123,25 @@ class ShrinkConfig(TrainConfig):
                 "choose kill sign-change, or penalty proximal"
             )
         return self
+
+    def for_rows(self, n_rows: int, batch_size: int | None = None) -> Self:
+        """Returns the settings with lengths and ``lam2`` set for so many training examples, where they are not given.
+
+        Args:
+            n_rows: training examples.
+            batch_size: as of ``TrainConfig.for_rows``.
+        """
+        config = super().for_rows(n_rows, batch_size)
+        if config.lam2 is not None:
+            return config
+        steady = self.power == 2 and "adam" in self.optimizer.lower()
+        most = min(1.0, 0.1 / self.known_lr)  # a step keeps four fifths of a weight at least
+        return config.changed(lam2=min(_FEW / n_rows, most) if steady else _LITTLE)
+
+    @property
+    def known_lam2(self) -> float:
+        """Weight of the penalty on the weights: given, set by ``for_rows``, or what it is where nothing is known."""
+        return _LITTLE if self.lam2 is None else self.lam2
 
     @property
     def rule(self) -> str:

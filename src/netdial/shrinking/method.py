@@ -5,7 +5,7 @@ the switches (gradient and penalty) and sets those to 0 that the killing rule ca
 removed from the tensors (``collect``). With a target size, each channel to be removed next has its own λ (``fading.py``).
 
 Source: ShrinkNets (draft), eqs. 2 and 9, section 3.5. Deviations: the penalty acts by a proximal step by default, so that λ
-means the same under every optimiser (``penalty.py``); the weight penalty is decoupled.
+means the same under every optimiser (``penalty.py``); the weight penalty is decoupled, and biases and scales have none.
 
 Processes that train together split each batch and sum their gradients, so they take the same steps and lose the same channels.
 BatchNorm normalises by each process's share of the batch; its running statistics are averaged.
@@ -182,8 +182,8 @@ class ShrinkMethod:
         state.optimizer.step()
         rate = state.rates.now[0]
         state.rates.step()
-        if self.config.lam2:
-            decay(moving.weights, self.config.lam2, rate=rate, p=self.config.power)
+        if lam2 := self.config.known_lam2:
+            decay(moving.decayed, lam2, rate=rate, p=self.config.power)
         with _named(state.step):
             self._switch(state, switches)
         state.step += 1

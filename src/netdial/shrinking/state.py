@@ -33,14 +33,14 @@ class Moved(NamedTuple):
     Attributes:
         graph: the network, as it was when these were looked up.
         switches: name -> θ.
-        weights: parameters that are trained, without those of switches.
+        decayed: weights under the penalty on the weights, those of two dimensions or more; not biases and scales.
         n_params: numbers in all parameters.
         norms: normalisation layers that are frozen with their statistics.
     """
 
     graph: Graph
     switches: dict[str, Tensor]
-    weights: list[Tensor]
+    decayed: list[Tensor]
     n_params: int
     norms: list[nn.Module]
 
@@ -49,7 +49,8 @@ class Moved(NamedTuple):
         """Returns what a step updates in a network."""
         traced = graph.traced
         n_params = sum(parameter.numel() for parameter in traced.parameters())
-        return cls(graph, thetas(graph), trainable(graph), n_params, frozen_norms(traced))
+        decayed = [weight for weight in trainable(graph) if weight.ndim > 1]
+        return cls(graph, thetas(graph), decayed, n_params, frozen_norms(traced))
 
 
 def trainable(graph: Graph) -> list[Tensor]:
