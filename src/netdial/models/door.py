@@ -207,9 +207,9 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
 
     Returns:
         A ``Family``, or for a member and a network that was shrunk, pruned, derived or compressed the ``torch.nn.Module``
-        itself (of a compressed network that is neither given nor described, tensors by name). It has a method ``predict(rows)``
-        besides (unless its class has one of its own), which returns a table: of classes with probabilities, or of numbers in
-        the target's units with intervals. See ``netdial.models.predict.predictions``.
+        itself (of a compressed network that is neither given nor described, tensors by name). What was saved with ``data=`` has
+        a method ``predict(rows)`` besides (unless its class has one of its own), which returns a table: of classes with
+        probabilities, or of numbers in the target's units with intervals. See ``netdial.models.predict.predictions``.
 
     Raises:
         CheckpointError: the file is missing, damaged, changed, of a newer format or no model; or the network given is of
