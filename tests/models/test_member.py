@@ -139,6 +139,15 @@ def test_a_pruned_member_is_stored_as_values_and_bitmaps(
     assert config["format"] == 3 and {"0.weight", "3.weight"} <= set(config["packed"])
 
 
+def test_an_example_in_single_precision_traces_a_network_in_double(tmp_path: Path) -> None:
+    """As its training data may be, which ``precision="64-true"`` takes as they are."""
+    net = nn.Linear(5, 2)
+    family, x = Family(net).double(), torch.randn(3, 5)
+    nd.save(family, tmp_path / "m.pt2", lam=1.0, example=x)
+    program = torch.export.load(tmp_path / "m.pt2").module()
+    torch.testing.assert_close(program(x.double()), family.export(1.0)(x.double()))
+
+
 def test_a_member_that_is_not_pruned_is_stored_as_it_is(tmp_path: Path) -> None:
     net = nn.Linear(50, 50)
     with torch.no_grad():

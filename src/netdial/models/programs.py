@@ -36,6 +36,7 @@ from netdial.core.inputs import (
 from netdial.core.noise import generator
 from netdial.core.outputs import contents_kept, modes_kept, same_outputs, tensors, touched
 from netdial.core.storage.files import write_bytes
+from netdial.data.dataset import match
 
 TOLERANCE = 1e-4
 """Largest difference allowed between outputs, relative to the largest output (or to 1 if that is larger)."""
@@ -95,18 +96,27 @@ class ExportJob:
             )
         x = x.detach().cpu()
         x = x if len(x) > 1 else torch.cat([x, x])
+        like = next((p for p in self.net.parameters() if p.is_floating_point()), x)
         if x.is_floating_point() and not bool(x.any()):
-            like = next((p for p in self.net.parameters() if p.is_floating_point()), x)
             x = torch.randn(x.shape, generator=generator("export"), dtype=like.dtype)
+        refused = self._refused(x)
+        if refused and x.is_floating_point() and not self._refused(alike := match(x, like)):
+            return alike  # as in training, whose data may be in another precision
+        if refused:
+            raise ShapeError(
+                f"example of shape {list(x.shape)}, {x.dtype}: the network does not take it ({refused})"
+            )
+        checked: Tensor = x
+        return checked
+
+    def _refused(self, x: Tensor) -> str:
+        """Returns what the network says of inputs that it does not take; empty if it takes them."""
         try:
             with torch.no_grad(), contents_kept(self.net):
                 self.net(x)
         except (RuntimeError, ValueError, IndexError) as error:
-            raise ShapeError(
-                f"example of shape {list(x.shape)}, {x.dtype}: the network does not take it ({first_line(error)})"
-            ) from None
-        checked: Tensor = x
-        return checked
+            return first_line(error)
+        return ""
 
 
 class _Own(nn.Module):
