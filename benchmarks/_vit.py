@@ -88,6 +88,7 @@ def trained(
     epochs: int = 0,
     seconds: float = 0.0,
     batch: int = 64,
+    decay: float = 1e-4,
 ) -> tuple[nn.Module, float]:
     """Trains a network in place by AdamW and one cycle of the rate; returns it in evaluation mode, and processor time.
 
@@ -99,11 +100,17 @@ def trained(
         epochs: number of epochs; or
         seconds: as many as fit into this processor time, counted from the time of twenty steps.
         batch: examples of a step.
+        decay: weight decay of all that has two dimensions or more.
     """
     begin = time.process_time()
     steps = len(data) // batch
     epochs = epochs or _fitting(net, data, batch, steps, seconds)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=1e-4)
+    parts: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for parameter in net.parameters():
+        parts[parameter.ndim > 1].append(parameter)
+    decays = {True: decay, False: 0.0}
+    groups = [{"params": parts[wide], "weight_decay": decays[wide]} for wide in parts]
+    optimizer = torch.optim.AdamW(groups, lr=lr)
     factor, source = schedules.onecycle(epochs * steps), generator(seed, "order")
     net.train()
     for epoch in range(epochs):

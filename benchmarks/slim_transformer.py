@@ -1,15 +1,19 @@
 """A small vision transformer made smaller: parameters and CPU latency at most one point below it, against Torch-Pruning.
 
-The network (48 wide, 3 blocks, 4 heads, 7×7 patches) is trained on 4,000 digits of MNIST, cut to each of three shares of its
-parameters, and trained on for half as many epochs. Both sides start from the same network, with the same steps and optimiser.
-Ours is ``nd.slim(exact=False)``, which cuts heads, perceptrons and the residual stream. Which recipe stands for a side, and at
-which rate it is trained on, is chosen on validation data of the first seed at one share; both sides choose among the same
-rates. The third rival is a dense network of that size, trained from scratch for as much processor time as training, slimming
-and training on took together, its rate chosen as well.
+The network (48 wide, 3 blocks, 4 heads, 7×7 patches) is trained on 4,000 digits of MNIST for ten epochs. A small network is
+made of it (``late``) or of the same network after two epochs (``early``), and trained on. Ours, early: ``nd.slim`` takes the
+same share of each layer, residual stream and heads included, down to twice the size that is asked for; ``nd.shrink`` takes
+the rest while it trains. Torch-Pruning cuts to the size at once, by the ways of its examples for transformers, early or late.
+The third rival is a small dense network from scratch. Rivals are trained on until they have taken as much processor time as
+ours did in all, from scratch, so that a network that is cut late has less time afterwards.
+
+Every side has its weights decayed: 4,000 images are few, and even the smallest network learns them by heart. Which recipe,
+rate and decay stand for a side is chosen on validation data of the first seed at one size, among the same rates and decays.
 
 For each seed the smallest network counts that loses at most a point of validation accuracy. ``at the level`` are the
-parameters needed for exactly one point less, straight in the logarithm between sizes. Test data are read at the end, for what
-was chosen. Milliseconds are those of ``netdial.measure.latency.quiet_ms``, one thread, all four networks in turns.
+parameters needed for exactly one point less, straight in the logarithm between sizes; a rival that never comes there counts
+as its largest network, ours as the whole. Test data are read at the end, for what was chosen. Milliseconds are those of
+``netdial.measure.latency.quiet_ms``, one thread, all networks in turns.
 """
 
 from __future__ import annotations
@@ -30,23 +34,29 @@ from benchmarks.shrink_vs_peer import _front, _needed
 from netdial.data import Dataset, load_data
 from netdial.measure.latency import quiet_ms
 from netdial.pruning.channels import slim
+from netdial.shrinking.shrink import shrink
 
-SHARES = (0.16, 0.1, 0.065)
-OURS: dict[str, dict[str, Any]] = {
-    "taylor in 8 steps": {"steps": 8},
-    "taylor per parameter in 8 steps": {"steps": 8, "per": "params"},
-    "taylor in 8 steps, whole heads": {"steps": 8, "heads": "whole"},
+OURS = ("early, then shrunk", "early", "late")
+PEERS = tuple(
+    f"{when} {how}"
+    for when in ("early", "late")
+    for how in ("taylor global", "magnitude uniform", "taylor isomorphic")
+)
+DEPTHS = ("2", "3")
+"""Blocks of the small dense networks that are tried."""
+SHARES = {
+    "ours": (0.05, 0.042, 0.034),
+    "Torch-Pruning": (0.075, 0.058, 0.045),
+    "small dense": (0.075, 0.058, 0.045),
 }
-"""Recipe -> settings of ``nd.slim``."""
-PEERS = ("magnitude uniform", "taylor global")
-DEPTHS = (2,)
-"""Blocks of the small dense network that are tried."""
-RATES = (1e-2, 5e-3)
-"""Rates of training on that are tried, recipes at the first."""
-_PILOT = 0.1
+"""Side -> parameters that are asked for, over those of the whole; around what a side needs on the first seed."""
+SETTINGS = ((2e-2, 0.2), (1e-2, 0.4), (1e-2, 0.1), (1e-2, 1e-4))
+"""Peak rate and weight decay of training on; recipes are tried at the first, the best of them at all."""
 _POINT = 1.0
-_START_RATE = 5e-3
-"""Best of 2e-3, 5e-3 and 1e-2 on validation data of the first seed."""
+_EPOCHS, _EARLY, _ON = 10, 2, 30
+"""Epochs of the whole, of a network that is cut early before it is cut, and of ours after that."""
+_START = (5e-3, 0.6)
+"""Rate and decay of the whole: best of 5e-3 and 1e-2 with .0001 to 2 on validation data of the first seed."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Small:
     Attributes:
         net: the network.
         recipe: how it was made.
-        rate: peak rate of its last training.
+        setting: peak rate and weight decay of its last training.
         share: parameters asked for, over those of the whole.
         valid: validation accuracy, in points.
         seconds: processor time of all that made it.
@@ -64,7 +74,7 @@ class Small:
 
     net: nn.Module
     recipe: str
-    rate: float
+    setting: tuple[float, float]
     share: float
     valid: float
     seconds: float
@@ -75,24 +85,24 @@ class Start:
     """The network at the start of a seed, and its data.
 
     Attributes:
-        net: trained.
+        nets: ``late``, trained, and ``early``, after two epochs.
+        seconds: processor time that each took.
         train: training part.
         valid: validation part.
         test: test part.
-        level: validation accuracy, in points.
-        seconds: processor time of its training.
-        epochs: of the training on.
+        level: validation accuracy of the trained one, in points.
         seed: of everything.
+        epochs: that ours are trained on for.
     """
 
-    net: ViT
+    nets: Mapping[str, ViT]
+    seconds: Mapping[str, float]
     train: Dataset
     valid: Dataset
     test: Dataset
     level: float
-    seconds: float
-    epochs: int
     seed: int
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -100,46 +110,46 @@ class Side:
     """Who makes a network smaller.
 
     Attributes:
-        cut: what makes the network that is to be trained, by recipe and share of the parameters.
+        make: what makes a network of a recipe, setting and share, given the processor time that it may take in all.
         recipes: those that are tried.
-        scratch: whether it is trained from scratch, for as long as ours took in all.
     """
 
-    cut: Callable[[Start, str, float], nn.Module]
+    make: Callable[[Start, str, tuple[float, float], float, float], nn.Module]
     recipes: Sequence[str]
-    scratch: bool = False
 
 
 def measure(*, quick: bool = False) -> Result:
     """Returns parameters over those of the whole, speed-ups, and what the rivals need over ours."""
     torch.set_num_threads(1)
-    seeds = (0,) if quick else (0, 1, 2)
-    sides = {"ours": Side(_slimmed, tuple(OURS))}
+    seeds = (0,) if quick else (0, 1, 2, 3, 4)
+    sides = {"ours": Side(_ours, OURS)}
     if installed():
         sides["Torch-Pruning"] = Side(_peer, PEERS)
     else:
         print(NOT_INSTALLED)
-    sides["small dense"] = Side(_dense, tuple(map(str, DEPTHS)), scratch=True)
+    sides["small dense"] = Side(_dense, DEPTHS)
     rows: list[Mapping[str, object]] = []
     figures: dict[str, list[float]] = {}
-    chosen: dict[str, tuple[str, float]] = {}
+    chosen: dict[str, tuple[str, tuple[float, float]]] = {}
     for seed in seeds:
         start = _start(seed, quick=quick)
         found: dict[str, list[Small]] = {}
+        seconds = 0.0
         for name, side in sides.items():
-            taken = {small.share: small.seconds for small in found.get("ours", ())}
+            shares = SHARES[name][: 2 if quick else None]
             tried: list[Small] = []
             if name not in chosen:
-                tried = _pilot(start, side, taken.get(_PILOT, 0.0), quick=quick)
+                tried = _pilot(start, side, shares[1], seconds, quick=quick)
                 best = max(tried, key=lambda small: small.valid)
-                chosen[name] = best.recipe, best.rate
-            known = {s.share: s for s in tried if (s.recipe, s.rate) == chosen[name]}
-            for share in _shares(name, quick=quick):
+                chosen[name] = best.recipe, best.setting
+            known = {s.share: s for s in tried if (s.recipe, s.setting) == chosen[name]}
+            for share in shares:
                 if share not in known:
-                    known[share] = _made(start, side, *chosen[name], share, taken.get(share, 0.0))
+                    known[share] = _made(start, side, *chosen[name], share, seconds)
             extra = [small for small in tried if small not in known.values()]
             rows += [_row(start, name, small) for small in [*extra, *known.values()]]
             found[name] = [known[share] for share in sorted(known)]
+            seconds = seconds or statistics.mean(small.seconds for small in found["ours"])
         for name, value in _figures(start, found).items():
             figures.setdefault(name, []).append(value)
     return Result(
@@ -156,101 +166,152 @@ def measure(*, quick: bool = False) -> Result:
 
 
 def _start(seed: int, *, quick: bool) -> Start:
-    """Returns data and the trained network of a seed."""
+    """Returns data and the networks of a seed: the trained one, and another of the same beginning after two epochs."""
     task = load_data("mnist", seed=seed)
     train = task.train.select(torch.arange(1_000 if quick else 4_000))
-    torch.manual_seed(seed)
-    epochs = 2 if quick else 10
-    net, seconds = trained(ViT(48, 3, 4), train, epochs=epochs, lr=_START_RATE, seed=seed)
-    level = accuracy(net, task.valid)
-    print(f"seed {seed}: {count(net)} parameters, validation {level:.2f}, {seconds:.0f} s")
-    assert isinstance(net, ViT)
-    return Start(net, train, task.valid, task.test, level, seconds, epochs // 2, seed)
+    nets, seconds = {}, {}
+    for when, epochs in (("early", _EARLY), ("late", 4 if quick else _EPOCHS)):
+        torch.manual_seed(seed)
+        rate, decay = _START
+        net, spent = trained(ViT(48, 3, 4), train, epochs=epochs, lr=rate, decay=decay, seed=seed)
+        assert isinstance(net, ViT)
+        nets[when], seconds[when] = net, spent
+    level = accuracy(nets["late"], task.valid)
+    print(f"seed {seed}: {count(nets['late'])} parameters, validation {level:.2f}, {seconds}")
+    on = 6 if quick else _ON
+    return Start(nets, seconds, train, task.valid, task.test, level, seed, on)
 
 
-def _shares(side: str, *, quick: bool) -> Sequence[float]:
-    """Returns the shares that a side is made for; the dense networks take longest."""
-    return SHARES[1:] if quick or side == "small dense" else SHARES
-
-
-def _pilot(start: Start, side: Side, seconds: float, *, quick: bool) -> list[Small]:
-    """Returns all that is tried at one share: recipes at the first rate, then the best of them at the others."""
+def _pilot(start: Start, side: Side, share: float, seconds: float, *, quick: bool) -> list[Small]:
+    """Returns all that is tried at one share: recipes at the first setting, then the best of them at the others."""
     recipes = side.recipes[: 1 if quick else None]
-    tried = [_made(start, side, recipe, RATES[0], _PILOT, seconds) for recipe in recipes]
+    tried = [_made(start, side, recipe, SETTINGS[0], share, seconds) for recipe in recipes]
     best = max(tried, key=lambda small: small.valid).recipe
-    rates = RATES[1 : 1 if quick else None]
-    return tried + [_made(start, side, best, rate, _PILOT, seconds) for rate in rates]
+    settings = SETTINGS[1 : 1 if quick else None]
+    return tried + [_made(start, side, best, setting, share, seconds) for setting in settings]
 
 
 def _made(
-    start: Start, side: Side, recipe: str, rate: float, share: float, seconds: float
+    start: Start,
+    side: Side,
+    recipe: str,
+    setting: tuple[float, float],
+    share: float,
+    seconds: float,
 ) -> Small:
-    """Returns a small network, trained for as many epochs as all, or for some seconds where it starts from scratch."""
+    """Returns a small network, with the processor time from scratch."""
     begin = process_time()
-    cut = side.cut(start, recipe, share)
-    spent = process_time() - begin
-    length: dict[str, Any] = {"seconds": seconds} if side.scratch else {"epochs": start.epochs}
-    net, took = trained(cut, start.train, **length, lr=rate, seed=start.seed)
-    whole = took if side.scratch else start.seconds + spent + took
-    return Small(net, recipe, rate, share, accuracy(net, start.valid), whole)
+    net = side.make(start, recipe, setting, share, seconds)
+    spent = process_time() - begin + _before(start, recipe)
+    return Small(net, recipe, setting, share, accuracy(net, start.valid), spent)
 
 
-def _slimmed(start: Start, recipe: str, share: float) -> nn.Module:
-    """Returns the network slimmed by us."""
-    settings: dict[str, Any] = {"heads": "inside", **OURS[recipe]}
+def _before(start: Start, recipe: str) -> float:
+    """Returns the processor time of the network that a recipe begins with."""
+    return start.seconds.get(recipe.replace(",", " ").split()[0], 0.0)
+
+
+def _ours(
+    start: Start, recipe: str, setting: tuple[float, float], share: float, seconds: float
+) -> nn.Module:
+    """Returns the network slimmed by us and trained on, or slimmed by us to twice the size and shrunk to it."""
+    rate, decay = setting
+    size = int(share * count(start.nets["late"]))
+    shrunk = recipe.endswith("shrunk")
+    when = recipe.split(",")[0]
+    how: dict[str, Any] = {"criterion": "taylor", "steps": 8}
+    if when == "early":
+        how = {"criterion": "magnitude", "scope": "layer"}
     small = slim(
-        start.net,
-        size=f"{int(share * count(start.net))} params",
-        criterion="taylor",
+        start.nets[when],
+        size=f"{2 * size if shrunk else size} params",
         exact=False,
+        heads="inside",
+        emission="fold",
         data=start.train,
         kind="classification",
         seed=start.seed,
-        **settings,
+        **how,
     )
     (lam,) = small.family.config.lams
-    return small.family.export(lam)
+    net = small.family.export(lam)
+    if not shrunk:
+        epochs = start.epochs if when == "early" else start.epochs // 2
+        return trained(net, start.train, epochs=epochs, lr=rate, decay=decay, seed=start.seed)[0]
+    done = shrink(
+        net,
+        start.train,
+        kind="classification",
+        size=f"{size} params",
+        epochs=start.epochs,
+        lr=rate,
+        lam2=decay / 2,  # the gradient of λ₂ w² is 2 λ₂ w
+        batch_size=64,
+        seed=start.seed,
+    )
+    return done.fold()[0].eval()
 
 
-def _peer(start: Start, recipe: str, share: float) -> nn.Module:
-    """Returns the network cut by Torch-Pruning."""
-    return peer_cut(start.net, start.train, share * count(start.net), recipe, start.seed)
+def _peer(
+    start: Start, recipe: str, setting: tuple[float, float], share: float, seconds: float
+) -> nn.Module:
+    """Returns the network cut by Torch-Pruning and trained on."""
+    begin = process_time()
+    when, how = recipe.split(" ", 1)
+    net = start.nets[when]
+    goal = share * count(net)
+    small = peer_cut(net, start.train, goal, how, start.seed)
+    spent = process_time() - begin + start.seconds[when]
+    return _on(start, small, setting, seconds - spent)
 
 
-def _dense(start: Start, depth: str, share: float) -> nn.Module:
-    """Returns a dense network of the size, as it is at first."""
+def _dense(
+    start: Start, depth: str, setting: tuple[float, float], share: float, seconds: float
+) -> nn.Module:
+    """Returns a dense network of the size, trained from scratch."""
     torch.manual_seed(start.seed)
-    return narrow(int(share * count(start.net)), int(depth))
+    net = narrow(int(share * count(start.nets["late"])), int(depth))
+    return _on(start, net, setting, seconds)
+
+
+def _on(start: Start, net: nn.Module, setting: tuple[float, float], seconds: float) -> nn.Module:
+    """Returns a network that has been trained for some processor time."""
+    rate, decay = setting
+    return trained(net, start.train, seconds=seconds, lr=rate, decay=decay, seed=start.seed)[0]
 
 
 def _row(start: Start, side: str, small: Small) -> dict[str, object]:
+    rate, decay = small.setting
     row = {
         "seed": start.seed,
         "side": side,
         "recipe": small.recipe,
-        "rate": small.rate,
+        "rate": rate,
+        "decay": decay,
         "share": small.share,
         "parameters": count(small.net),
         "valid": small.valid,
         "loss": start.level - small.valid,
         "seconds": small.seconds,
     }
-    print(row)
+    print(row, flush=True)
     return row
 
 
 def _figures(start: Start, found: Mapping[str, Sequence[Small]]) -> dict[str, float]:
     """Returns the figures of a seed."""
-    whole, figures = count(start.net), dict[str, float]()
-    chosen = {side: _chosen(smalls, start.level - _POINT) for side, smalls in found.items()}
+    net = start.nets["late"]
+    whole, level, figures = count(net), start.level - _POINT, dict[str, float]()
+    chosen = {side: _chosen(smalls, level) for side, smalls in found.items()}
     needed = {}
     for side, smalls in found.items():
         front = _front([(count(small.net), small.valid) for small in smalls])
-        needed[side] = _needed(front, start.level - _POINT)
+        beyond = side == "ours" and front[-1][1] < level
+        needed[side] = whole if beyond else _needed(front, level)
         figures |= {
             f"{side}: parameters over the whole": count(chosen[side].net) / whole,
             f"{side}: parameters over the whole, at the level": needed[side] / whole,
-            f"{side}: points of test accuracy lost": accuracy(start.net, start.test)
+            f"{side}: points of test accuracy lost": accuracy(net, start.test)
             - accuracy(chosen[side].net, start.test),
             f"{side}: seconds": chosen[side].seconds,
         }
@@ -258,7 +319,7 @@ def _figures(start: Start, found: Mapping[str, Sequence[Small]]) -> dict[str, fl
         figures[f"parameters of {side} over ours, at the level"] = needed[side] / needed["ours"]
     for batch in (1, 64):
         x = start.test.inputs(torch.arange(batch))
-        first, *times = quiet_ms([start.net, *(small.net for small in chosen.values())], x)
+        first, *times = quiet_ms([net, *(small.net for small in chosen.values())], x)
         for side, ms in zip(chosen, times, strict=True):
             figures[f"{side}: speed-up, batch {batch}"] = first / ms
     return figures
