@@ -74,13 +74,13 @@ def test_wrong_settings_are_refused(settings: dict[str, Any], message: str) -> N
     ("settings", "n_rows", "lam2"),
     [
         ({}, 30_000, 0.01),
-        ({"optimizer": "AdamW"}, 600, 0.5),
-        ({}, 150, 1.0),
+        ({"optimizer": "AdamW"}, 3000, 0.1),
+        ({}, 150, 0.3),
         ({"lr": 0.5}, 150, 0.2),
         ({"optimizer": "SGD"}, 150, 1e-4),
         ({"power": 1}, 150, 1e-4),
         ({"lam2": 0.0}, 150, 0.0),
-        ({"lam2": 0.3}, 150, 0.3),
+        ({"lam2": 0.7}, 150, 0.7),
     ],
 )
 def test_few_examples_decay_weights_more(

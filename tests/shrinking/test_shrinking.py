@@ -112,6 +112,7 @@ def test_planted_units_are_found(optimizer: str, needed: int, seed: int) -> None
         optimizer=optimizer,
         seed=seed,
         start="unit",
+        lam2=1e-4,
         **MOVERS[optimizer],
     )
     assert done.alive == {"0": tuple(range(needed))}

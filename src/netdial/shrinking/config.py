@@ -9,11 +9,12 @@ from pydantic import Field, field_validator, model_validator
 from netdial.core.errors import ConfigError
 from netdial.train.config import TrainConfig, names_of
 
-_FEW, _LITTLE = 300.0, 1e-4
-"""λ₂ × examples for optimisers that divide gradients by their size, and λ₂ for others.
+_FEW, _MOST, _LITTLE = 300.0, 0.3, 1e-4
+"""λ₂ × examples and the largest λ₂ for optimisers that divide gradients by their size, and λ₂ for others.
 
 Few examples are learned by heart before the network has become small; between 150 and 54,000 of them the loss was lowest at
-200 to 1,000 over their number, and hardly worse at 300 (docs/experiments.md).
+200 to 1,000 over their number, and hardly worse at 300 (docs/experiments.md). The steps of such an optimiser hold a weight
+within 1 / (2 λ₂), which a narrow network that has little noise to learn may need to leave: hence a largest one.
 """
 
 
@@ -63,7 +64,7 @@ class ShrinkConfig(TrainConfig):
     lam2: float | None = Field(
         None,
         ge=0,
-        description="weight of the penalty on the weights; by default 300 over the training examples, 1 at most, for "
+        description="weight of the penalty on the weights; by default 300 over the training examples, 0.3 at most, for "
         "Adam and its kin, and 1e-4 for other optimizers or power 1",
     )
     power: Literal[1, 2] = Field(2, description="power p of the penalty on the weights")
@@ -135,7 +136,7 @@ class ShrinkConfig(TrainConfig):
         if config.lam2 is not None:
             return config
         steady = self.power == 2 and "adam" in self.optimizer.lower()
-        most = min(1.0, 0.1 / self.known_lr)  # a step keeps four fifths of a weight at least
+        most = min(_MOST, 0.1 / self.known_lr)  # a step keeps four fifths of a weight at least
         return config.changed(lam2=min(_FEW / n_rows, most) if steady else _LITTLE)
 
     @property
