@@ -71,3 +71,20 @@ def test_members_of_a_regression_are_compared_by_the_likelihood_that_is_told(
     tested = chosen.tested(data)
     assert tested.test["nll"] == pytest.approx(chosen.row.value)
     assert tested.test["error"] == pytest.approx(chosen.error)
+
+
+def test_a_network_of_one_number_for_each_example_is_as_one_with_a_column() -> None:
+    """A loss of one's own over ``[N]`` is measured as the same over ``[N, 1]``."""
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    y = (x[:, 0] > 0).float()
+    found = []
+    for last, target in ((nn.Flatten(0), y), (nn.Identity(), y[:, None])):
+        first = nn.Linear(3, 1)
+        nn.init.constant_(first.weight, 0.3)
+        nn.init.zeros_(first.bias)
+        net = nn.Sequential(first, last)
+        family = nd.fit(
+            net, (x, target), loss=nn.BCEWithLogitsLoss(), epochs=1, batch_size=20, joint=0, lr=0.01
+        )
+        found.append([row["loss"] for row in nd.evaluate(family, (x, target), lams=2).table()])
+    assert found[0] == pytest.approx(found[1])

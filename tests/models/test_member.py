@@ -303,6 +303,11 @@ def test_bad_examples_are_refused(family: Family, tmp_path: Path, format: str) -
         save_member(family, 1.0, tmp_path / "m", format)
     with pytest.raises(ShapeError, match=r"example of shape \[2, 7\].*does not take it"):
         save_member(family, 1.0, tmp_path / "m", format, inputs(2, 7))
+    for several in ((inputs(2, 3), inputs(2, 3)), {}):
+        with pytest.raises(ShapeError, match=rf"example: {len(several)} inputs.*takes one"):
+            save_member(family, 1.0, tmp_path / "m", format, several)
+    for single in ((inputs(2, 3),), {"x": inputs(2, 3)}):
+        save_member(family, 1.0, tmp_path / "one", format, single)
 
 
 def test_a_network_that_cannot_be_traced_is_told_apart(tmp_path: Path) -> None:

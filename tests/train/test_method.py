@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -187,8 +188,9 @@ def test_values_each_see_the_whole_batch(sampling: str, blobs: tuple[Tensor, Ten
 
 def test_clipping_bounds_the_step(blobs: tuple[Tensor, Tensor]) -> None:
     data = doubled(blobs)
-    free, state = started(nn.Linear(5, 3), 60)
-    tight, same = started(nn.Linear(5, 3), 60, clip=0.01)
+    net = nn.Linear(5, 3)
+    free, state = started(copy.deepcopy(net), 60)
+    tight, same = started(net, 60, clip=0.01)
     whole, cut = gradient(free, state, data), gradient(tight, same, data)
     assert float(whole.norm()) > 0.01
     assert float(cut.norm()) == pytest.approx(0.01, rel=1e-3)

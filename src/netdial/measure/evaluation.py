@@ -147,7 +147,7 @@ def path_of(
                     n_data=count,
                 )
             )
-            width = draws[0].flatten(1).shape[1]
+            width = draws.shape[2:].numel()
             here = task.at(lam)
             found = {MEAN: Scores.of(draws, targets, here.plugged_in(), metric)}
             if sampled is not None:

@@ -88,6 +88,13 @@ class ExportJob:
 
     def _input(self) -> Tensor:
         x = self.example
+        if is_several(x):
+            parts = list(x.values() if isinstance(x, Mapping) else x)
+            if len(parts) != 1:
+                raise ShapeError(
+                    f"{self.path}: example: {len(parts)} inputs; this network takes one"
+                )
+            (x,) = parts
         if x is None and self.meta.get("net"):
             x = torch.zeros(2, *self.meta["net"]["input_shape"])
         if x is None or x.ndim < 1 or len(x) < 1:
