@@ -173,6 +173,15 @@ def test_what_layer_norm_holds_is_to_be_slimmed_first(streams: bool) -> None:
     assert done.n_params <= 44
 
 
+def test_streams_are_no_advice_where_layer_norm_reads_them_beside_attention() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    net = nn.Sequential(nn.Linear(4, 8), layer, nn.Flatten(), nn.Linear(24, 2))
+    data = torch.randn(16, 3, 4), torch.arange(16) % 2
+    with pytest.raises(ConfigError, match=r"nd\.slim") as error:
+        nd.shrink(net, data, size="50 params", epochs=2)
+    assert "streams" not in str(error.value)
+
+
 class Residual(nn.Module):
     """A stream of eight channels to which a perceptron is added, behind a normalisation or none."""
 

@@ -25,9 +25,10 @@ from torch import Tensor
 from netdial.channels.clock import NOISE, Clock
 from netdial.channels.fold.norms import depends_on_all
 from netdial.channels.graph import Graph
+from netdial.channels.layers.insertion import ADDED
 from netdial.channels.nodes import operations
 from netdial.channels.optimizers import prepare_optimizer
-from netdial.channels.sizes import size, switches_of, thetas
+from netdial.channels.sizes import size, thetas
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import seeded
@@ -133,10 +134,9 @@ class ShrinkMethod:
         whole = cannot_fade(graph, state.able) if target.value < smallest else {}
         more = ["lower minimum"] * (self.config.minimum > 1)
         together = {group.name: depends_on_all(graph, group) for group in graph.groups}
-        others = [name for name in together.keys() - switches_of(graph) if not together[name]]
-        more += ["let residual streams shrink, too (streams)"] * (
-            bool(others) and not self.config.streams
-        )
+        streams = [g.name for g in graph.groups if graph.kept.get(g.slots[0].leaf) == ADDED]
+        if not all(map(together.get, streams)):
+            more.append("let residual streams shrink, too (streams)")
         if normalised := next(filter(None, together.values()), ""):
             more.append(
                 f"take out channels first that are normalised together, by {normalised}: "

@@ -29,6 +29,9 @@ from netdial.channels.layers.switch import Start, Switch
 from netdial.channels.nodes import module_of, only_asks
 from netdial.core.errors import ConfigError
 
+ADDED = "is added to another layer (streams=True, --streams, allows it)"
+"""Why a layer of a residual stream has no switch."""
+
 
 def insert_switches(
     traced: fx.GraphModule,
@@ -166,7 +169,7 @@ def _barred(
         ):
             barred[layer] = why
         elif not streams and any(is_added(traced, node, mixes) for node in nodes):
-            barred[layer] = "is added to another layer (streams=True, --streams, allows it)"
+            barred[layer] = ADDED
     return barred
 
 
