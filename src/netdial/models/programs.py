@@ -25,8 +25,7 @@ from netdial.channels.layers.mode import evaluation_alone
 from netdial.channels.trace.ready import DataDetached, quiet
 from netdial.core.errors import ConfigError, ShapeError, TraceError, first_line, missing_extra
 from netdial.core.inputs import (
-    OneTensor,
-    OneTensorGraph,
+    AnyOneTensor,
     PartedInputs,
     as_packed,
     is_several,
@@ -61,7 +60,7 @@ class ExportJob:
     @property
     def program(self) -> nn.Module:
         """What is traced: the network, called with its inputs by position, that gives plain dicts and tuples."""
-        return _Own(self.net) if isinstance(self.net, OneTensor | OneTensorGraph) else self.net
+        return _Own(self.net) if isinstance(self.net, AnyOneTensor) else self.net
 
     def inputs(self) -> tuple[Tensor, ...]:
         """Returns at least two examples that the network has been seen to take, of each of its inputs."""

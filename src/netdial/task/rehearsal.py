@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from netdial.core.errors import ConfigError, DataError, ShapeError, TraceError, warn
-from netdial.core.inputs import InputColumns, OneTensor, Packing, one_tensor, packing_of
+from netdial.core.inputs import AnyOneTensor, InputColumns, Packing, one_tensor, packing_of
 from netdial.core.outputs import contents_kept, failing_in_words, modes_kept, without_gradients
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Data, Loader, as_dataset, as_loader, is_loader
@@ -163,10 +163,10 @@ def adapted(net: nn.Module, x: Tensor, packing: Packing | None) -> nn.Module:
 
     It takes inputs by name in the order of its own arguments; ``in_order_of`` brings data into that order.
     """
-    if packing is not None and not isinstance(net, OneTensor):  # a call by position means the same
-        packing = packing.in_order(list(inspect.signature(net.forward).parameters))
-    if packing is not None or isinstance(net, OneTensor):
+    if isinstance(net, AnyOneTensor):
         return one_tensor(net, packing)
+    if packing is not None:  # a call by position means the same
+        return one_tensor(net, packing.in_order(list(inspect.signature(net.forward).parameters)))
     if any(is_lazy(part) for part in (*net.parameters(), *net.buffers())):
         return net  # a run would give it its shape
     found = [_in_mode(net, x, training=mode) for mode in (False, True)]

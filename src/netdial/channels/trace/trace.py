@@ -78,7 +78,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
     """
     if not any(True for _ in net.parameters()):
         raise ConfigError(f"network {type(net).__name__}: has no parameters, so nothing can be cut")
-    if isinstance(net, fx.GraphModule) and not isinstance(net, OneTensor):
+    if isinstance(net, fx.GraphModule):
         return net
     check_parts(net)
     keep_freed_memory()

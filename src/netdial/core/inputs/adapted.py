@@ -77,6 +77,10 @@ class OneTensorGraph(fx.GraphModule):
             return super().__call__(parts[0])
 
 
+AnyOneTensor = OneTensor | OneTensorGraph
+"""Networks that know their inputs: a user's class, and the graph of one."""
+
+
 def as_taken(
     run: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -104,16 +108,23 @@ def _kind(kind: type[nn.Module]) -> type[nn.Module]:
     return type(kind.__name__, (PretrainedOneTensor if pretrained else OneTensor, kind), named)
 
 
+def _plain(graph: nn.Module) -> type[nn.Module]:
+    """Returns a class that does what a graph does; a graph's own class cannot stand behind another, nor be copied there."""
+    kind: Any = type(graph)
+    return type(kind.__name__, (nn.Module,), {"forward": kind.forward, "__doc__": kind.__doc__})
+
+
 def one_tensor(net: nn.Module, packing: Packing | None) -> nn.Module:
     """Returns a network that takes one tensor besides; it shares all layers and leaves with the one given.
 
     Raises:
-        ConfigError: it takes other inputs already, or computes in half precision.
+        ConfigError: it takes other inputs already, computes in half precision, or was made by ``torch.export``.
     """
-    if isinstance(net, OneTensor):
-        if net.packing is not None and packing is not None and not net.packing.serves(packing):
+    if isinstance(net, AnyOneTensor):
+        own = packing_of(net)
+        if own is not None and packing is not None and not own.serves(packing):
             raise ConfigError(
-                f"network {type(net).__name__}: takes inputs {net.packing}; got {packing}; give those that it was made for"
+                f"network {type(net).__name__}: takes inputs {own}; got {packing}; give those that it was made for"
             )
         return net
     if packing is not None and any(
@@ -123,9 +134,17 @@ def one_tensor(net: nn.Module, packing: Packing | None) -> nn.Module:
             f"network {type(net).__name__}: computes in half precision, in which several inputs cannot be held as one tensor; "
             "give it in single precision, net.float()"
         )
-    kind: Any = type(net)
+    graph = isinstance(net, fx.GraphModule)
+    if graph and "train" in vars(net):  # it refuses both modes
+        raise ConfigError(
+            f"network {type(net).__name__}: was made by torch.export, whose programs of several inputs or outputs cannot be "
+            "trained or cut; give the network that it was exported from"
+        )
+    kind: Any = _plain(net) if graph else type(net)
     made: Any = object.__new__(_kind(kind))
     vars(made).update(vars(net))
+    if graph:
+        del vars(made)["_graph"]  # its code is the class's forward pass
     made._modules = {**net._modules, _PARTS: PartedInputs(packing), _SCORED: ScoredOutput()}
     made._parameters, made._buffers = dict(net._parameters), dict(net._buffers)
     made._modules[_PARTS].train(net.training), made._modules[_SCORED].train(net.training)
