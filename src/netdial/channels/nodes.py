@@ -7,6 +7,7 @@ import operator
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import FrameType, FunctionType, MethodType
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.graph_module import _copy_attr
 from torch.utils._pytree import tree_map_only
 
 WITHOUT_GRADIENTS = "without gradients"
@@ -56,6 +58,43 @@ def name_of(node: fx.Node) -> str:
     if isinstance(node.target, torch._ops.OpOverload):
         return str(node.target.overloadpacket.__name__)
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+
+def name_first(traced: fx.GraphModule, net: nn.Module) -> None:
+    """Gives tied leaves that a graph reads by later names alone the names that a network has for them, in place."""
+    held = {id(leaf) for _, leaf in _leaves(traced)}
+    names = {name for name, _ in _leaves(traced, every=True)}
+    lacking = [name for name, leaf in _leaves(net) if id(leaf) in held and name not in names]
+    for name in lacking:
+        _copy_attr(net, traced, name)
+    if lacking:
+        order_as(traced, net)
+
+
+def order_as(traced: nn.Module, net: nn.Module) -> None:
+    """Puts the parts of a graph in the order of those of a network, in place; what that does not have goes behind."""
+    modules = dict(net.named_modules(remove_duplicate=False))
+    for path, part in traced.named_modules():
+        like = modules.get(path)
+        if like is not None:
+            part._modules = _ordered(part._modules, like._modules)
+            part._parameters = _ordered(part._parameters, like._parameters)
+            part._buffers = _ordered(part._buffers, like._buffers)
+
+
+def _leaves(net: nn.Module, *, every: bool = False) -> list[tuple[str, Tensor]]:
+    """Returns parameters and buffers by their first names; ``every`` gives all the names of tied ones."""
+    once = not every
+    return [
+        *net.named_parameters(remove_duplicate=once),
+        *net.named_buffers(remove_duplicate=once),
+    ]
+
+
+def _ordered(held: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is held in the order of another dict, what that does not have behind."""
+    names = [*(name for name in like if name in held), *(name for name in held if name not in like)]
+    return {name: held[name] for name in names}
 
 
 def changes_in_place(traced: nn.Module, node: fx.Node) -> bool:

@@ -31,6 +31,7 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import changes_in_place, is_even, module_of
+from netdial.core.cutting import leaves
 from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluated, same_outputs
 
@@ -275,9 +276,14 @@ def _reroute(traced: fx.GraphModule, step: Bypassed, constant: Tensor | None) ->
 
 def _clean(traced: fx.GraphModule, read: set[str]) -> None:
     """Deletes submodules, and leaves read by the graph itself, that nothing uses any longer."""
+    named = _names_of_used(traced)  # a tied leaf may be read by another of its names
+    with traced.graph.inserting_before():
+        readers = [traced.graph.get_attr(name) for name in named]
     traced.delete_all_unused_submodules()
+    for reader in readers:
+        traced.graph.erase_node(reader)
     used = {str(node.target) for node in traced.graph.nodes if node.op == "get_attr"}
-    for path in read - used:
+    for path in (read | traced._parameters.keys()) - used - named:
         owner_path, _, name = path.rpartition(".")
         try:
             owner = traced.get_submodule(owner_path)
@@ -287,6 +293,17 @@ def _clean(traced: fx.GraphModule, read: set[str]) -> None:
             delattr(owner, name)
     traced.graph.lint()
     traced.recompile()
+
+
+def _names_of_used(traced: fx.GraphModule) -> set[str]:
+    """Returns the names of the leaves that nodes read, or layers that they call."""
+    used: set[int] = set()
+    for node in traced.graph.nodes:
+        if node.op == "get_attr":
+            used.add(id(operator.attrgetter(str(node.target))(traced)))
+        elif (module := module_of(traced, node)) is not None:
+            used |= {id(leaf) for leaf in leaves(module).values()}
+    return {name for name, leaf in leaves(traced).items() if id(leaf) in used}
 
 
 def _exchange(optimizer: Optimizer, gone: set[int], made: Sequence[nn.Parameter]) -> None:

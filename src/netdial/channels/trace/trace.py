@@ -13,7 +13,7 @@ from collections.abc import Collection
 from torch import Tensor, fx, nn
 
 from netdial.channels.layers.packed import put_packed
-from netdial.channels.nodes import place
+from netdial.channels.nodes import name_first, place
 from netdial.channels.trace.answers.batches import other_sizes
 from netdial.channels.trace.answers.chance import by_chance, standing_still, tell_still
 from netdial.channels.trace.answers.draws import DRAWS, drawn, stopped_at_draws
@@ -310,6 +310,7 @@ def _joined(
     settle_modes(traced, _module(net, lowered, other, others, training=False), place)
     traced.graph.eliminate_dead_code()
     traced.recompile()
+    name_first(traced, lowered)
     return traced
 
 

@@ -16,6 +16,7 @@ from torch.fx.graph_module import _copy_attr
 
 from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick, insert_picks
+from netdial.channels.nodes import order_as
 from netdial.channels.rules import Heads
 from netdial.channels.trace.answers.ways import goes_one_way
 from netdial.channels.trace.trace import trace
@@ -221,27 +222,13 @@ def written(member: Family, plan: Plan, graph: Graph) -> Family:
 
 def _whole(traced: fx.GraphModule, net: nn.Module) -> nn.Module:
     """Returns a copy of a graph that has all leaves of its network, in their order."""
-    found, modules = copy_network(traced), dict(net.named_modules())
+    found = copy_network(traced)
     held = {name for name, _ in [*found.named_parameters(), *found.named_buffers()]}
     for name, _ in [*net.named_parameters(), *net.named_buffers()]:
         if name not in held:
             _copy_attr(copy_network(net), found, name)
-    for (
-        path,
-        part,
-    ) in found.named_modules():  # leaves come in the order of the class, as in the family's maps
-        like = modules.get(path)
-        if like is not None:
-            part._modules = _ordered(part._modules, like._modules)
-            part._parameters = _ordered(part._parameters, like._parameters)
-            part._buffers = _ordered(part._buffers, like._buffers)
+    order_as(found, net)  # as in the family's maps
     return found
-
-
-def _ordered(held: dict[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what is held in the order of another dict, what that does not have behind."""
-    names = [*(name for name in like if name in held), *(name for name in held if name not in like)]
-    return {name: held[name] for name in names}
 
 
 def _computes(member: Family, graph: Graph) -> bool:
