@@ -55,7 +55,7 @@ from netdial.core.errors import TraceError, first_line
 from netdial.core.inputs import OneTensor
 from netdial.core.outputs import touched
 
-ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or into a module of its own"
+ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or write it without branches (torch.where)"
 
 _AT = "file and line"
 ASKED = "asked whether there are any"
