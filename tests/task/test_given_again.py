@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 import netdial as nd
 from netdial.core.errors import ConfigError
+from netdial.core.inputs import as_packed, one_tensor
 from netdial.core.inputs.modules import scored
 from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
@@ -138,3 +141,15 @@ def test_exported_programs_of_several_inputs_are_refused() -> None:
     program = torch.export.export(Two(), BY_POSITION).module()
     with pytest.raises(ConfigError, match=r"made by torch\.export"):
         nd.slim(program, share=0.2, example=BY_POSITION)
+
+
+@pytest.mark.parametrize("copied", [lambda net: pickle.loads(pickle.dumps(net)), copy.deepcopy])
+def test_networks_of_several_inputs_are_pickled(copied: Callable[[Any], Any]) -> None:
+    torch.manual_seed(0)
+    net: Any = one_tensor(Two(), as_packed(BY_POSITION, ["", ""], "data")[1])
+    same = copied(net)
+    assert type(same) is type(net)
+    assert same.a.weight is not net.a.weight
+    packed = torch.cat(BY_POSITION, 1)
+    assert torch.equal(same(X, Z), net(X, Z))
+    assert torch.equal(same(packed), net(packed))

@@ -6,6 +6,7 @@ out of it and gives the one tensor that is scored. Leaves keep their names, and 
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 from functools import cache
 from typing import Any
@@ -47,6 +48,13 @@ class OneTensor(nn.Module):
         args, kwargs = (tuple(parts), {}) if packing is None else packing.call(parts)
         args, kwargs = as_taken(super().forward, args, kwargs)
         return pick(structured(super().forward(*args, **kwargs)))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Returns how ``pickle`` and ``torch.save`` keep it: by the user's class, for this one has no place to be found at."""
+        kept: Any = super().__reduce_ex__(protocol)
+        if kept[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+            return kept
+        return _empty, (type(self).__bases__[1], *kept[1][1:]), *kept[2:]
 
 
 class PretrainedOneTensor(OneTensor):
@@ -106,6 +114,12 @@ def _kind(kind: type[nn.Module]) -> type[nn.Module]:
     named = {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     pretrained = hasattr(kind, "save_pretrained") and hasattr(kind, "config_class")
     return type(kind.__name__, (PretrainedOneTensor if pretrained else OneTensor, kind), named)
+
+
+def _empty(own: Any, *args: Any) -> Any:
+    """Returns a network of such a class before its state is read."""
+    kind: Any = _kind(own)
+    return kind.__new__(kind, *args)
 
 
 def _plain(graph: nn.Module) -> type[nn.Module]:
