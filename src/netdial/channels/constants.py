@@ -12,9 +12,11 @@ the padding rule is not written down here; it is computed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -106,8 +108,20 @@ class _Known(Recording):
             return _sum(lambda *parts: call(args[0], *parts), args[1:], {})
         if name in _PRODUCTS and len(args) == 2:
             return _product(*args)
+        if node.target is F.scaled_dot_product_attention:
+            return self._attended(node, args, kwargs)
         out = self._plain(node, args, kwargs)
         return _over(out, args) if name in _QUOTIENTS or name == "normalize" else out
+
+    def _attended(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Returns what attention gives, 0 where values are 0 at all positions, whatever their weights and its mask are."""
+        out = _unknown(self._shapes[node])
+        with suppress(RuntimeError):  # an unknown mask is of no type that it takes
+            out = self._plain(node, args, kwargs)
+        silent = (args[2] == 0).all(-2, keepdim=True)
+        if silent.ndim > 2 and silent.shape[-3] not in (1, out.shape[-3]):  # shared by queries
+            silent = silent.repeat_interleave(out.shape[-3] // silent.shape[-3], -3)
+        return out.masked_fill(silent, 0)
 
     def _at_places(self, node: fx.Node, name: str, args: tuple[Any, ...]) -> Any:
         """Returns what is picked from or put at unknown places: a line of one number picked from, or zeros put into zeros."""

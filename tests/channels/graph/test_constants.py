@@ -192,3 +192,32 @@ def test_what_is_put_at_unknown_places_is_known_where_all_is_0(
     for channel, value in enumerate(values):
         wanted = torch.full((3,), float("nan") if value is None else value, dtype=torch.float64)
         torch.testing.assert_close(found[:, channel], wanted, equal_nan=True)
+
+
+@pytest.mark.parametrize("mask", ["tril", "data", "shared"])
+def test_values_that_are_0_give_0_under_any_mask(mask: str) -> None:
+    class Attending(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            q = x.unflatten(-1, (4, 2)).transpose(1, 2)
+            v = self.values(x).unflatten(-1, (-1, 2)).transpose(1, 2)
+            n = x.shape[1]
+            seen = torch.ones(n, n, dtype=torch.bool, device=x.device).tril()
+            if mask != "tril":
+                seen = (x[:, :, 0] > 0)[:, None, None, :]
+            return F.scaled_dot_product_attention(
+                q, q[:, : v.shape[1]], v, attn_mask=seen, enable_gqa=mask == "shared"
+            )
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.values = nn.Linear(8, 4 if mask == "shared" else 8)
+
+    net = Attending()
+    with torch.no_grad():
+        net.values.weight[2:4], net.values.bias[2:4] = 0, 0
+        net.values.weight[0], net.values.bias[0] = 0, 1
+    traced = trace(net.eval(), x := torch.randn(3, 5, 8))
+    out = known(traced, x, continues=True)[next(iter(reversed(traced.graph.nodes))).args[0]]
+    off = [2, 3] if mask == "shared" else [1]
+    assert (out[:, off] == 0).all()
+    assert out[:, [head for head in range(4) if head not in off]].isnan().all()
