@@ -202,13 +202,13 @@ def _made(
     """Returns a small network, with the processor time from scratch."""
     begin = process_time()
     net = side.make(start, recipe, setting, share, seconds)
-    spent = process_time() - begin + _before(start, recipe)
+    spent = process_time() - begin + start.seconds.get(_when(recipe), 0.0)
     return Small(net, recipe, setting, share, accuracy(net, start.valid), spent)
 
 
-def _before(start: Start, recipe: str) -> float:
-    """Returns the processor time of the network that a recipe begins with."""
-    return start.seconds.get(recipe.replace(",", " ").split()[0], 0.0)
+def _when(recipe: str) -> str:
+    """Returns which network a recipe begins with."""
+    return recipe.replace(",", " ").split()[0]
 
 
 def _ours(
@@ -218,7 +218,7 @@ def _ours(
     rate, decay = setting
     size = int(share * count(start.nets["late"]))
     shrunk = recipe.endswith("shrunk")
-    when = recipe.split(",")[0]
+    when = _when(recipe)
     how: dict[str, Any] = {"criterion": "taylor", "steps": 8}
     if when == "early":
         how = {"criterion": "magnitude", "scope": "layer"}
@@ -257,7 +257,7 @@ def _peer(
 ) -> nn.Module:
     """Returns the network cut by Torch-Pruning and trained on."""
     begin = process_time()
-    when, how = recipe.split(" ", 1)
+    when, how = _when(recipe), recipe.split(" ", 1)[1]
     net = start.nets[when]
     goal = share * count(net)
     small = peer_cut(net, start.train, goal, how, start.seed)

@@ -44,6 +44,7 @@ def test_every_rule_goes_with_every_penalty_but_for_zeros_of_a_gradient(
         ({"target": "5 params"}, "unknown setting 'target'"),
         ({"lam": -1e-3}, "lam=-0.001: input should be greater than or equal to 0"),
         ({"lam2": -1}, "lam2=-1"),
+        ({"weight_decay": 0.1}, "did you mean 'lam2'"),
         ({"switch_rate": -1}, "switch_rate=-1: input should be greater than or equal to 0"),
         ({"deadline": 0}, "deadline=0: input should be greater than 0"),
         ({"deadline": 1.5}, "deadline=1.5: input should be less than or equal to 1"),

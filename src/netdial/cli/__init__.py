@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from netdial.core.errors import ALIASES, NetdialError
+from netdial.core.errors import NetdialError, by_meaning
 
 _ELSEWHERE = {
     "netdial prune --structured": "whole channels are removed by netdial slim (see netdial slim --help)"
@@ -93,13 +93,11 @@ def _usage_line(error: Exception, message: str) -> str:
     if f"{command} {option}" in _ELSEWHERE:
         return f"no such option: {option}; {_ELSEWHERE[f'{command} {option}']}"
     known = [name for part in context.command.params for name in part.opts] if context else []
-    meant = f"--{ALIASES.get(option[2:].replace('-', '_'))}"
-    if near or (option and meant in known):
+    meant = by_meaning(option[2:], [name[2:] for name in known])
+    if near or meant:
         import difflib
 
-        found = (
-            meant if meant in known else difflib.get_close_matches(option, near or (), 1, 0.0)[0]
-        )
+        found = f"--{meant}" if meant else difflib.get_close_matches(option, near or (), 1, 0.0)[0]
         message = f"{getattr(error, 'message', message)}; did you mean {found}?"
     line = " ".join(message.split())
     return f"{line} (see {command} --help)"

@@ -97,23 +97,33 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-ALIASES = {
-    "clipnorm": "clip",
-    "device": "accelerator",
-    "dtype": "precision",
-    "early_stopping": "patience",
-    "gradient_clip_val": "clip",
-    "iterations": "epochs",
-    "lambda": "lam",
-    "learning_rate": "lr",
-    "max_grad_norm": "clip",
-    "n_iter": "epochs",
-    "num_workers": "devices",
-    "random_state": "seed",
-    "steps": "epochs",
-    "weight_decay": "lam",
+_ALIASES: dict[str, tuple[str, ...]] = {
+    "clipnorm": ("clip",),
+    "device": ("accelerator",),
+    "dtype": ("precision",),
+    "early_stopping": ("patience",),
+    "gradient_clip_val": ("clip",),
+    "iterations": ("epochs",),
+    "lambda": ("lam",),
+    "learning_rate": ("lr",),
+    "max_grad_norm": ("clip",),
+    "n_iter": ("epochs",),
+    "num_workers": ("devices",),
+    "random_state": ("seed",),
+    "steps": ("epochs",),
+    "weight_decay": ("lam2", "lam"),
 }
-"""What settings are called in other libraries -> what they are called here."""
+"""What settings are called in other libraries -> what they are called here, the closest first."""
+
+
+def by_meaning(name: str, options: Collection[str]) -> str | None:
+    """Returns the option that is meant by the name of a setting in other libraries.
+
+    >>> by_meaning("weight-decay", ["lam", "lam2"]), by_meaning("weight_decay", ["lam"]), by_meaning("lr", ["lr"])
+    ('lam2', 'lam', None)
+    """
+    names = _ALIASES.get(name.lower().replace("-", "_"), ())
+    return next((known for known in names if known in options), None)
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
@@ -123,8 +133,7 @@ def nearest(name: str, options: Iterable[str]) -> str | None:
     ('lr', 'epochs', None)
     """
     small = {option.lower(): option for option in options}
-    known = ALIASES.get(name.lower().replace("-", "_"))
-    if known in small:
+    if known := by_meaning(name, small):
         return small[known]
     close = difflib.get_close_matches(name.lower(), small, n=1, cutoff=0.5)
     return small[close[0]] if close else None
