@@ -20,6 +20,7 @@ from benchmarks.networks.inputs import Maker
 from benchmarks.result import Result
 from benchmarks.zoo import apart, zoos
 from netdial.core.errors import ConfigError, NetdialError, first_line
+from netdial.core.inputs import taken_in
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.nets.foreign import with_plain_weights
 from netdial.pruning.channels.member import tried
@@ -91,7 +92,7 @@ def steps(make: Maker) -> Told:
             again = nd.load_model(path / "net.safetensors", _made(make)[0])
             found = same_outputs(
                 evaluated(shrunk.net, shrunk.graph.example),
-                evaluated(again, shrunk.graph.example),
+                evaluated(taken_in(again), shrunk.graph.example),
                 tolerance=_TOLERANCE,
             )
             told[step] = "" if found else f"outputs differ by {found.difference:.1e}"

@@ -21,8 +21,8 @@ from netdial.channels.layers.switch import Switch
 from netdial.channels.sizes import strip, thetas
 from netdial.core.errors import ConfigError, TraceError
 from netdial.data.dataset import Dataset
-from netdial.models.recipe import save_network
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import save_network
+from netdial.models.cut.restoring import load_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.shrink import Shrunk, prepare, shrink
@@ -284,8 +284,8 @@ SCRIPT = """
 import sys, time, torch
 from pathlib import Path
 from torch import nn
-from netdial.models.recipe import save_network
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import save_network
+from netdial.models.cut.restoring import load_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import prepare, run
 from netdial.core.storage.container import save_tree

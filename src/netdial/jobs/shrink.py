@@ -72,7 +72,7 @@ def _conclude(work: Work, shrunk: Shrunk) -> None:
     from netdial.jobs.records.recorder import Measurement
     from netdial.jobs.records.scoring import constant_scores, scores
     from netdial.jobs.records.shrinking import BATCHES, costs, record
-    from netdial.models.recipe import save_network
+    from netdial.models.cut.recipe import save_network
     from netdial.models.use import use_of
     from netdial.nets.foreign import copy_network
     from netdial.runs.curves import CONSTANT

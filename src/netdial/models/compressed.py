@@ -26,6 +26,8 @@ from netdial.core.errors import CheckpointError, ConfigError, ShapeError
 from netdial.core.storage.boundary import reading, validated
 from netdial.family.family import Family
 from netdial.family.knots import family_at_knots
+from netdial.models.cut.recipe import recipe_of
+from netdial.models.cut.restoring import rebuilt
 from netdial.models.derived import STRUCTURE, made_again
 from netdial.models.described import (
     described,
@@ -35,8 +37,6 @@ from netdial.models.described import (
     outline,
     take_later,
 )
-from netdial.models.recipe import recipe_of
-from netdial.models.restoring import rebuilt
 from netdial.models.use import read_use
 from netdial.nets.foreign import check_initialised, make_plain
 

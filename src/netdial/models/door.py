@@ -17,10 +17,12 @@ from torch import fx, nn
 
 from netdial.core.arguments import checked, expect
 from netdial.core.errors import CheckpointError, ConfigError, warn
+from netdial.core.inputs import as_its_class, taken_in
 from netdial.core.storage.boundary import read_json
 from netdial.data.dataset import Splits
 from netdial.family.family import Family
-from netdial.models import recipe
+from netdial.models.cut import recipe
+from netdial.models.cut.recipe import save_network
 from netdial.models.derived import export_derived, save_derived
 from netdial.models.described import description
 from netdial.models.family import save_family
@@ -28,7 +30,6 @@ from netdial.models.kinds import CHECKPOINT, KINDS, RUN, recognise
 from netdial.models.member import KIND, files_of, save_member
 from netdial.models.predict import predictions
 from netdial.models.programs import write_program
-from netdial.models.recipe import save_network
 from netdial.models.use import Use, read_use, use_of
 from netdial.nets import built_as
 from netdial.nets.foreign import copy_network
@@ -114,6 +115,7 @@ def save(
         ShapeError, TraceError, MissingExtra: a program cannot be made, is not the network, or needs an extra.
     """
     path = Path(expect("save", "path", path, str | Path))
+    data = expect("save", "data", data, Splits | None)
     format = PROGRAMS.get(path.suffix, "safetensors")
     if lam is not None and not isinstance(thing, Family):
         raise ConfigError(f"lam={lam:g}: a {type(thing).__name__} is one network; leave lam out")
@@ -229,7 +231,7 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
     model = kind.load(found.path, net)
     if not isinstance(model, nn.Module):
         return model
-    return ready(model, read_use(found.path, kind.about(found.path)))
+    return as_its_class(ready(model, read_use(found.path, kind.about(found.path))))
 
 
 @checked
@@ -288,7 +290,7 @@ class Predicts:
                 "call it on tensors as the network takes them"
             )
         found, remarks = predictions(
-            self, self.use, rows, lam=lam, n_samples=n_samples, level=level, seed=seed
+            taken_in(self), self.use, rows, lam=lam, n_samples=n_samples, level=level, seed=seed
         )
         if remarks:
             warn("; ".join(remarks))

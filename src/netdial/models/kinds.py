@@ -25,6 +25,8 @@ from netdial.models.compressed import (
     opens_alone,
     read_about,
 )
+from netdial.models.cut.recipe import PRUNED, SHRUNKEN, read_recipe
+from netdial.models.cut.restoring import load_network
 from netdial.models.derived import KIND as DERIVED
 from netdial.models.derived import STRUCTURE, load_derived, read_derived
 from netdial.models.family import (
@@ -39,8 +41,6 @@ from netdial.models.family import KIND as FAMILY
 from netdial.models.member import FORMAT as MEMBER_FORMAT
 from netdial.models.member import KIND as MEMBER
 from netdial.models.member import files_of, load_member, read_description, read_weights
-from netdial.models.recipe import PRUNED, SHRUNKEN, read_recipe
-from netdial.models.restoring import load_network
 
 CHECKPOINT, RUN = "checkpoint", "run"
 _STATE = "the state of a run in training"

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_flatten_with_path
 
 from netdial.channels.layers.mode import evaluation_alone
 from netdial.channels.trace.ready import DataDetached, quiet
@@ -128,16 +129,14 @@ class ExportJob:
 class _Own(nn.Module):
     """A network called with all of its inputs by position, and what it gives in plain dicts and tuples."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: Any) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, *parts: Tensor) -> Any:
         packing = packing_of(self.net)
-        if packing is None:
-            return self.net(*parts)
-        args, kwargs = packing.call(parts)
-        return structured(self.net(*args, **kwargs))
+        args, kwargs = (parts, {}) if packing is None else packing.call(parts)
+        return structured(self.net.whole(*args, **kwargs))
 
 
 def torch_export(job: ExportJob) -> tuple[int, float]:
@@ -172,7 +171,7 @@ def onnx(job: ExportJob) -> tuple[int, float]:
             dynamo=True,
             verbose=False,
             input_names=_names(job, x),
-            output_names=None if isinstance(job.program, _Own) else ["output"],
+            output_names=_output_names(job, x),
             dynamic_shapes=_dynamic_batch(job, x),
             custom_translation_table={torch.ops.aten._cdist_forward.default: _distances},
         )
@@ -251,6 +250,21 @@ def _names(job: ExportJob, x: tuple[Tensor, ...]) -> list[str]:
     if packing is None:
         return ["input"]
     return [name or f"input_{number}" for number, name in enumerate(packing.names)]
+
+
+def _output_names(job: ExportJob, x: tuple[Tensor, ...]) -> list[str]:
+    """Returns the names of the outputs of a graph: keys of a dict, and places in tuples."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        found = job.program(*(part.clone() for part in x))
+    paths = [
+        path for path, leaf in tree_flatten_with_path(structured(found))[0] if leaf is not None
+    ]
+    names = ["_".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path) for path in paths]
+    taken = _names(job, x)
+    return [
+        f"output_{name}".strip("_") if name[:1].isdigit() or name in ("", *taken) else name
+        for name in names
+    ]
 
 
 def _compare(net: nn.Module, run: Run, x: tuple[Tensor, ...]) -> float:

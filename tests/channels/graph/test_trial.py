@@ -17,8 +17,8 @@ from netdial.channels.trace.trace import trace
 from netdial.channels.trial import Batches, broken, zeroed
 from netdial.core.outputs import repeated
 from netdial.core.plan import Group, Plan, Slot
-from netdial.models.recipe import save_network
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import save_network
+from netdial.models.cut.restoring import load_network
 from netdial.shrinking.shrink import Shrunk
 
 from ..networks import mask

@@ -22,8 +22,8 @@ from netdial.channels.layers.switch import Switch
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import TraceError
 from netdial.core.plan import Plan
-from netdial.models.recipe import read_recipe, save_network
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import read_recipe, save_network
+from netdial.models.cut.restoring import load_network
 from netdial.nets import build
 from netdial.shrinking.shrink import Shrunk
 

@@ -12,8 +12,8 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick, insert_picks
 from netdial.channels.trace.trace import trace
 from netdial.core.errors import ConfigError
-from netdial.models.recipe import save_network
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import save_network
+from netdial.models.cut.restoring import load_network
 from netdial.nets import build
 from netdial.shrinking.shrink import shrink
 

@@ -28,8 +28,8 @@ from netdial.channels.trace.trace import trace
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.plan import Plan
 from netdial.core.storage.container import load_tree, save_tree
-from netdial.models.recipe import read_recipe, save_network
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import read_recipe, save_network
+from netdial.models.cut.restoring import load_network
 from netdial.nets import build
 from netdial.shrinking.shrink import Shrunk
 

@@ -15,8 +15,8 @@ from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import trace
 from netdial.channels.trace.training import check_training
 from netdial.core.errors import ConfigError, TraceError
-from netdial.models.recipe import save_network
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import save_network
+from netdial.models.cut.restoring import load_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import Shrunk, prepare
 from netdial.train.config import make

@@ -19,8 +19,8 @@ from netdial.channels.surgery import apply
 from netdial.channels.trace.answers.draws import DRAWS
 from netdial.channels.trace.trace import is_exported, trace
 from netdial.core.errors import TraceError, TraceWarning
-from netdial.models.recipe import save_network
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import save_network
+from netdial.models.cut.restoring import load_network
 from netdial.shrinking.shrink import Shrunk
 
 X = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))

@@ -18,8 +18,8 @@ from netdial.channels.surgery import apply
 from netdial.channels.trace.trace import is_exported, trace
 from netdial.core.errors import TraceError
 from netdial.core.outputs import evaluated, same_outputs
-from netdial.models.recipe import save_network
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import save_network
+from netdial.models.cut.restoring import load_network
 from netdial.nets import build
 from netdial.shrinking.shrink import Shrunk
 

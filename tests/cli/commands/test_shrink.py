@@ -76,7 +76,7 @@ def test_the_log_of_collections_accounts_for_every_channel(call: Call) -> None:
 
 
 def test_json_and_the_saved_network_agree(call: Call) -> None:
-    from netdial.models.restoring import load_network
+    from netdial.models.cut.restoring import load_network
 
     said = call("shrink", "wine", *SMALL, "--size", "200 params", "--json")
     answer = json.loads(said.out)

@@ -14,8 +14,8 @@ from netdial.jobs.analyses.subjects import from_file
 from netdial.jobs.opening import open_task
 from netdial.jobs.problem import load_net
 from netdial.measure.forward import outputs
-from netdial.models.recipe import read_recipe
-from netdial.models.restoring import load_network
+from netdial.models.cut.recipe import read_recipe
+from netdial.models.cut.restoring import load_network
 from netdial.runs.prunings import prunings
 from netdial.runs.run import Run
 

@@ -4,8 +4,10 @@ from netdial.core.inputs.adapted import (
     AnyOneTensor,
     OneTensor,
     OneTensorGraph,
+    as_its_class,
     one_tensor,
     packing_of,
+    taken_in,
 )
 from netdial.core.inputs.columns import InputColumns
 from netdial.core.inputs.modules import PartedInputs, ScoredOutput, structured
@@ -19,9 +21,11 @@ __all__ = [
     "Packing",
     "PartedInputs",
     "ScoredOutput",
+    "as_its_class",
     "as_packed",
     "is_several",
     "one_tensor",
     "packing_of",
     "structured",
+    "taken_in",
 ]

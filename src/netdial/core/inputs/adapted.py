@@ -1,7 +1,8 @@
 """A network of the user's own class that takes one tensor besides: all of its inputs, packed.
 
 Called as its class is, with several inputs or by name, it does what its class does. Called with one tensor it takes the inputs
-out of it and gives the one tensor that is scored. Leaves keep their names, and the class its name.
+out of it and gives the one tensor that is scored, until it is handed back to the user (``as_its_class``). Leaves keep their
+names, and the class its name.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from netdial.core.inputs.packing import Packing
 from netdial.core.inputs.pretrained import fitting
 
 _PARTS, _SCORED = "inputs_apart", "output_scored"
+_HANDED_BACK = "_netdial_as_its_class"
+"""What is noted at a network whose every call is one of its class."""
 
 
 class OneTensor(nn.Module):
@@ -33,8 +36,14 @@ class OneTensor(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Returns the tensor that is scored, of one packed tensor; or what the class returns, of anything else."""
-        if len(args) == 1 and not kwargs and not isinstance(args[0], dict | tuple | list):
-            return self.of_packed(args[0])
+        return (
+            self.of_packed(args[0])
+            if _is_packed(self, args, kwargs)
+            else self.whole(*args, **kwargs)
+        )
+
+    def whole(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns what the class returns."""
         args, kwargs = as_taken(super().forward, args, kwargs)
         return super().forward(*args, **kwargs)
 
@@ -75,9 +84,16 @@ class OneTensorGraph(fx.GraphModule):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Returns what the network gives."""
-        if len(args) == 1 and not kwargs and not isinstance(args[0], dict | tuple | list):
-            return super().__call__(*args)
-        if len(args) == 1 and not kwargs:  # all of them in one argument
+        return (
+            super().__call__(*args)
+            if _is_packed(self, args, kwargs)
+            else self.whole(*args, **kwargs)
+        )
+
+    def whole(self, *args: Any, **kwargs: Any) -> Any:
+        """Returns all outputs."""
+        several = len(args) == 1 and isinstance(args[0], dict | tuple | list)
+        if several and not kwargs:  # all of them in one argument
             args, kwargs = ((), args[0]) if isinstance(args[0], dict) else (tuple(args[0]), {})
         packing = packing_of(self)
         parts = [*args, *kwargs.values()] if packing is None else packing.arranged(args, kwargs)
@@ -87,6 +103,39 @@ class OneTensorGraph(fx.GraphModule):
 
 AnyOneTensor = OneTensor | OneTensorGraph
 """Networks that know their inputs: a user's class, and the graph of one."""
+
+
+def as_its_class(net: Any) -> Any:
+    """Returns a network that is handed back to the user: the same object, of which every call is one of its class."""
+    if isinstance(net, AnyOneTensor):
+        _notes(net)[_HANDED_BACK] = True
+    return net
+
+
+def _is_packed(net: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Returns whether what a network is called with is its inputs in one tensor."""
+    one = len(args) == 1 and not kwargs and not isinstance(args[0], dict | tuple | list)
+    return one and _HANDED_BACK not in _notes(net)
+
+
+def _notes(net: Any) -> dict[str, Any]:
+    return net.meta if isinstance(net, fx.GraphModule) else vars(net)
+
+
+def taken_in(net: nn.Module) -> nn.Module:
+    """Returns a network that takes one tensor besides, of the leaves of one that was handed back; others as they are."""
+    if not isinstance(net, AnyOneTensor) or _HANDED_BACK not in _notes(net):
+        return net
+    if isinstance(net, fx.GraphModule):
+        made: Any = OneTensorGraph(net, net.graph, class_name=type(net).__name__)
+        made.meta, made.training = dict(net.meta), net.training
+    else:
+        made = object.__new__(type(net))
+        vars(made).update(vars(net))
+        for held in ("_modules", "_parameters", "_buffers"):
+            setattr(made, held, dict(vars(net)[held]))
+    del _notes(made)[_HANDED_BACK]
+    return made  # type: ignore[no-any-return]
 
 
 def as_taken(
@@ -140,7 +189,7 @@ def one_tensor(net: nn.Module, packing: Packing | None) -> nn.Module:
             raise ConfigError(
                 f"network {type(net).__name__}: takes inputs {own}; got {packing}; give those that it was made for"
             )
-        return net
+        return taken_in(net)
     if packing is not None and any(
         p.is_floating_point() and p.element_size() < 4 for p in net.parameters()
     ):

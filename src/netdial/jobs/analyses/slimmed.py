@@ -25,8 +25,8 @@ from netdial.measure import evaluate
 from netdial.measure.compare import excess
 from netdial.measure.cost import cost
 from netdial.measure.latency import quiet_ms
+from netdial.models.cut.recipe import PRUNED, save_network
 from netdial.models.kinds import may_replace, stem_of
-from netdial.models.recipe import PRUNED, save_network
 from netdial.models.use import use_of
 from netdial.pruning.channels.latency import Rounding
 from netdial.pruning.channels.member import (

@@ -23,12 +23,12 @@ from netdial.jobs.problem import describe_net, load_net, load_parts, origin_of, 
 from netdial.jobs.ways import way_of
 from netdial.models.compressed import CUT, FAMILY
 from netdial.models.compressed import KIND as COMPRESSED
+from netdial.models.cut.recipe import PRUNED, SHRUNKEN
 from netdial.models.derived import KIND as DERIVED_NETWORK
 from netdial.models.derived import STRUCTURE, how_derived
 from netdial.models.described import described
 from netdial.models.door import inspect, load_model
 from netdial.models.kinds import KINDS, Found, recognise
-from netdial.models.recipe import PRUNED, SHRUNKEN
 from netdial.models.use import Use, is_read_alike, read_use, use_of
 from netdial.runs.curves import headline, members
 from netdial.runs.run import Run

@@ -6,7 +6,6 @@ dead branches taken out, leaves cut by the plan. Before that, its operations and
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 import warnings
@@ -23,12 +22,8 @@ from netdial.channels.graph import Graph
 from netdial.channels.layers.pick import Pick, put_pick
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import constants_of, operations
-from netdial.channels.trace.answers.chance import standing_still
-from netdial.channels.trace.answers.ways import goes_one_way
 from netdial.channels.trace.lower import lower
-from netdial.channels.trace.trace import stands_still, trace
-from netdial.channels.trace.training import check_training
-from netdial.channels.trial import Batches
+from netdial.channels.trace.trace import trace
 from netdial.core.cutting import (
     attributes_alone,
     carry_cut,
@@ -44,29 +39,26 @@ from netdial.core.errors import (
     NetdialError,
     TraceError,
     TraceWarning,
-    first_line,
     warn,
 )
 from netdial.core.inputs import as_packed, one_tensor
-from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.storage.boundary import reading
 from netdial.core.storage.container import check_finite
-from netdial.models.derived import STRUCTURE, made_again
-from netdial.models.described import outline
-from netdial.models.recipe import (
+from netdial.models.cut.own_code import other_code
+from netdial.models.cut.recipe import (
     InputOutline,
     KeptPick,
     KeptSwitch,
     Recipe,
     read_recipe,
 )
+from netdial.models.derived import STRUCTURE, made_again
+from netdial.models.described import outline
 from netdial.nets.foreign import make_plain
 
 _MOST_INPUTS = 1 << 27
 """Numbers in an example that a file may ask for."""
 _SEED = 1705
-_TOLERANCE = 1e-5
-"""Difference of a class's outputs from its graph's, relative to the largest: operations taken apart round otherwise."""
 
 
 def load_network(path: str | Path, net: nn.Module | None = None) -> nn.Module:
@@ -82,7 +74,7 @@ def load_network(path: str | Path, net: nn.Module | None = None) -> nn.Module:
         The network given; a shallow copy of it where composite modules of torch had to be replaced (``trace.lower``); a graph
         module of the same leaves where switches stay, inputs are picked, branches were bypassed, or the code of the class does
         something else now that layers are smaller, as when it reads their sizes; then a warning says so. The class is
-        run beside the graph to find out, in evaluation and in training mode.
+        run beside the graph to find out, in evaluation and in training mode (``own_code``).
 
     Raises:
         CheckpointError: the file is missing, damaged, changed, of another kind or of a newer format, or the network is of
@@ -100,6 +92,7 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
     fresh = _outline(path, recipe.about) if net is None else net
     if recipe.whole is not None and cut_since_built(fresh) is None:
         recipe = replace(recipe, plan=recipe.whole)
+    before = leaf_shapes(fresh)
     with reading(path, "cannot be turned into a network", "restore it from a copy"):
         try:
             lowered, traced, difference = _again(fresh, recipe)
@@ -118,7 +111,7 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
         for name, leaf in leaves(traced).items():
             leaf.data = recipe.tensors[name].to(leaf.device)
         ours = recipe.switches or recipe.picks or recipe.bypassed
-        why = "" if ours else _differs(lowered, traced, recipe)
+        why = "" if ours else other_code(lowered, traced, before, _examples(recipe, lowered))
         found = (traced if ours or why else lowered).eval()
         if found is traced:
             carry_cut(lowered, traced)
@@ -202,35 +195,6 @@ def _like_outline(outline: InputOutline, like: Tensor) -> Tensor:
         return torch.randn(shape, generator=source).to(kind).to(like.device)
     most = min(max(outline.high, 0), 1 if dtype == torch.bool else torch.iinfo(dtype).max - 1)
     return torch.randint(most + 1, shape, generator=source).to(dtype).to(like.device)
-
-
-def _differs(net: nn.Module, traced: fx.GraphModule, recipe: Recipe) -> str:
-    """Returns how a network's own code, now that it is cut, differs from the graph, in words; empty if it does not.
-
-    Code that reads sizes of layers or asks for shapes may compute something else or go another way when they are smaller, sizes
-    written in it are those of before, and layers whose results nobody uses were not cut.
-    """
-    if goes_one_way(traced):
-        return "its code goes by numbers, one way or another"
-    for example in _examples(recipe, net):
-        with contextlib.suppress(Exception):  # the graph may take no such inputs: they are made up
-            batches = Batches(traced, example)
-            break
-    else:
-        return ""
-    try:
-        for given, wanted in zip(batches.inputs, batches.wanted, strict=True):
-            got = evaluated(net, given)
-            found = same_outputs(wanted, got, tolerance=_TOLERANCE, equal_nan=True)
-            if not found:
-                return f"outputs differ by {found.difference:.1e} of the largest"
-        with standing_still(net, stands_still(traced)):
-            check_training(traced, net, (batches.inputs[0],))
-    except TraceError:
-        return "it would train otherwise"
-    except Exception as error:
-        return f"it fails: {first_line(error)}"
-    return ""
 
 
 def _pick_again(traced: fx.GraphModule, kept: KeptPick, tensors: Mapping[str, Tensor]) -> None:

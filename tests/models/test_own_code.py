@@ -1,0 +1,182 @@
+"""Networks that come back as their own class, although its code goes by sizes that it keeps or gives several outputs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+import netdial as nd
+from netdial.core.errors import ConfigError
+
+X = torch.randn(12, 5, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Attention(nn.Module):
+    """Heads by a number that it keeps, and a width written beside its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads, self.inner = 4, 12
+        self.qkv, self.out = nn.Linear(8, 36), nn.Linear(12, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n = x.shape[:2]
+        q, k, v = (
+            part.view(b, n, self.heads, 3).transpose(1, 2)
+            for part in self.qkv(x).split(self.inner, dim=2)
+        )
+        found = F.scaled_dot_product_attention(q, k, v, scale=0.5)
+        return self.out(found.transpose(1, 2).reshape(b, n, self.inner))
+
+
+class Project(nn.Module):
+    """A layer of one's own, ``[nx, nf]``, that views its result by sizes that it keeps."""
+
+    def __init__(self, nx: int, nf: int) -> None:
+        super().__init__()
+        self.nx, self.nf = nx, nf
+        self.weight = nn.Parameter(torch.randn(nx, nf) / nx)
+        self.bias = nn.Parameter(torch.randn(nf))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x.reshape(-1, self.nx), self.weight).view(
+            *x.shape[:-1], self.nf
+        )
+
+
+class Norm(nn.Module):
+    """Normalises by a shape that it keeps."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.shape = (size,)
+        self.weight, self.bias = nn.Parameter(torch.rand(size)), nn.Parameter(torch.rand(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x.transpose(1, 2), *self.shape, self.weight, self.bias).transpose(1, 2)
+
+
+class Scaled(nn.Module):
+    """Divides by a number that it keeps, which no cut may change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = 16
+        self.up, self.down = nn.Linear(8, 16), nn.Linear(16, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.up(x)).view(*x.shape[:-1], self.width)
+        return self.down(h / math.sqrt(self.width))
+
+
+class Net(nn.Module):
+    """A part and a head."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts, self.head = nn.Sequential(*parts), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.parts(x).mean(1))
+
+
+PARTS: dict[str, Any] = {
+    "heads and widths": lambda: [Attention()],
+    "layers of one's own": lambda: [Project(8, 16), nn.ReLU(), Project(16, 8)],
+    "shapes": lambda: [Project(8, 16), Norm(16), nn.ReLU(), Project(16, 8)],
+    "two that are cut unlike each other": lambda: [Attention(), Project(8, 12), Project(12, 8)],
+}
+
+
+def _made(name: str) -> Net:
+    torch.manual_seed(0)
+    return Net(*PARTS[name]())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", PARTS)
+def test_sizes_that_modules_keep_follow(name: str, tmp_path: Path) -> None:
+    small = nd.slim(_made(name), share=0.5, scope="layer", example=X)
+    nd.save(small, tmp_path / "small")
+    whole = _made(name)
+    again = nd.load_model(tmp_path / "small", whole)
+    assert type(again) is Net
+    assert sum(p.numel() for p in again.parameters()) < sum(p.numel() for p in whole.parameters())
+    assert torch.allclose(again(X), small.net.eval()(X), atol=1e-6)
+    assert torch.allclose(copy.deepcopy(again)(X[:1]), small.net(X[:1]), atol=1e-6)
+    more = nd.slim(again, share=0.5, scope="layer", example=X)
+    nd.save(more, tmp_path / "smaller")
+    twice = nd.load_model(tmp_path / "smaller", again)
+    assert type(twice) is Net
+    assert torch.allclose(twice(X), more.net.eval()(X), atol=1e-6)
+
+
+def test_numbers_that_no_size_of_them_makes_equal_stay(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = Net(Scaled())
+    small = nd.slim(net, share=0.5, scope="layer", example=X)
+    nd.save(small, tmp_path / "small")
+    with pytest.warns(UserWarning, match="Net does something else .*what comes back is its graph"):
+        again = nd.load_model(tmp_path / "small", net)
+    assert isinstance(again, fx.GraphModule)
+    assert torch.allclose(again(X), small.net.eval()(X), atol=1e-6)
+
+
+class Two(nn.Module):
+    """Gives two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = nn.Linear(6, 16), nn.Linear(16, 3), nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = torch.relu(self.a(x))
+        return {"features": self.c(h), "logits": self.b(h)}
+
+
+TABLE = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
+CLASSES = torch.randint(0, 3, (40,), generator=torch.Generator().manual_seed(2))
+
+
+def test_what_comes_back_gives_all_outputs(tmp_path: Path) -> None:
+    small = nd.slim(Two(), share=0.5, example=TABLE)
+    nd.save(small, tmp_path / "small")
+    again = nd.load_model(tmp_path / "small", Two())
+    for net in (again, copy.deepcopy(again)):
+        found = net(TABLE)
+        assert list(found) == ["features", "logits"]
+        assert torch.allclose(found["logits"], small.net.eval()(TABLE), atol=1e-6)
+    shrunk = nd.shrink(
+        again, (TABLE, CLASSES), epochs=1, lam=1e-3
+    )  # scored by its logits, as before
+    assert shrunk.net(TABLE).shape == (40, 3)
+    assert list(again(TABLE)) == ["features", "logits"]
+    nd.save(nd.slim(again, share=0.5, example=TABLE), tmp_path / "smaller")
+    assert list(nd.load_model(tmp_path / "smaller", Two())(TABLE)) == ["features", "logits"]
+
+
+@pytest.mark.slow
+def test_programs_name_their_outputs(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    small = nd.slim(Two(), share=0.5, example=TABLE)
+    nd.save(small, tmp_path / "small")
+    for number, thing in enumerate((small, nd.load_model(tmp_path / "small", Two()))):
+        path = tmp_path / f"{number}.onnx"
+        nd.save(thing, path, example=TABLE)
+        names = [one.name for one in onnx.load(path).graph.output]
+        assert names == ["features", "logits"]
+
+
+def test_data_that_is_no_splits_is_refused(tmp_path: Path) -> None:
+    small = nd.slim(Two(), share=0.5, example=TABLE)
+    with pytest.raises(ConfigError, match=r"save: data is a tuple of .*expected a Splits or None"):
+        nd.save(small, tmp_path / "small", data=(TABLE, CLASSES))  # type: ignore[arg-type]
+    assert not (tmp_path / "small").exists()
