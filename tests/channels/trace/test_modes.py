@@ -180,6 +180,21 @@ def test_dropout_in_training_alone_is_cut_and_still_drawn(name: str) -> None:
     assert not torch.equal(found(graph.traced, training=True)[0], other[0])
 
 
+@pytest.mark.parametrize("name", sorted(NETS))
+def test_a_graph_is_in_the_mode_of_its_network(name: str) -> None:
+    net = Net(NETS[name]).eval()
+    traced = trace(net, X)
+    assert not [
+        layer for layer in traced.modules() if layer.training and type(layer) is not nn.Module
+    ]
+    torch.testing.assert_close(tensors(traced(X)), tensors(net(X)))
+
+
+def test_a_slimmed_network_in_evaluation_draws_nothing() -> None:
+    small = nd.slim(Net(dropouts).eval(), share=0.5, example=X).net
+    assert torch.equal(small(X), small(X))
+
+
 def test_sampling_loses_what_both_modes_make() -> None:
     graph = Graph.of(Net(sampling), X)
     assert graph.widths == {"one": 12, "two": 12}

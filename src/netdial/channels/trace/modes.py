@@ -316,7 +316,7 @@ def _dropout_module(traced: fx.GraphModule, node: fx.Node) -> None:
     """Replaces a functional dropout of training alone by a module that knows its mode."""
     assert callable(node.target)
     kind, name = _DROPOUT[node.target], f"{node.name}_of_forward"
-    traced.add_submodule(name, kind(p=_given(node).get("p", 0.5)))
+    traced.add_submodule(name, kind(p=_given(node).get("p", 0.5)).train(traced.training))
     source = node.args[0] if node.args else node.kwargs["input"]
     with traced.graph.inserting_after(node):
         made = traced.graph.call_module(name, (source,))
