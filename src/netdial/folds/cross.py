@@ -34,8 +34,8 @@ from netdial.measure.noise import lacks_noise, note_noise
 from netdial.measure.path import Path
 from netdial.task import Task
 from netdial.task.loss import LossFunction
-from netdial.task.own_loss import asked
-from netdial.task.rehearsal import admit, suited
+from netdial.task.rehearsal import admit
+from netdial.task.several import taken_up
 from netdial.train.config import FitConfig
 from netdial.train.fit import settings_of
 from netdial.train.loop import Epoch
@@ -153,8 +153,8 @@ def cross_validate(
     """
     config = settings_of(config, settings)
     given = as_dataset(data)
-    start = suited(net, given)
-    part, task = admit(start, given, asked(net, given, kind, loss), part="training part")
+    kind, start = taken_up(net, given, kind, loss)
+    part, task = admit(start, given, kind, part="training part")
     held = _held_out(part, folds, config.seed)
     everything = torch.arange(len(part))
     without = [everything[~torch.isin(everything, rows)] for rows in held]

@@ -29,8 +29,8 @@ from netdial.measure.path import Member, Path, mean_fit
 from netdial.objective import OBJECTIVES
 from netdial.task import Task
 from netdial.task.loss import LossFunction
-from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit
+from netdial.task.several import asked_of
 
 _DRAWS = 8
 """Draws of the posterior predictive that go without saying."""
@@ -86,7 +86,7 @@ def evaluate(
     check_columns(family.columns, data, "data")
     held = as_dataset(data)
     part, task = admit(
-        family.net, held, asked(family.net, held, kind, loss, family.task), family.task
+        family.net, held, asked_of(family.net, held, kind, loss, family.task), family.task
     )
     return path_of(
         family,

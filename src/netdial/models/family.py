@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 
 from netdial.core.cutting import noted_cut
 from netdial.core.errors import CheckpointError, NetdialError
-from netdial.core.inputs import OneTensor, Packing, one_tensor
+from netdial.core.inputs import OneTensor, Packing, gives_all, one_tensor, scoring
 from netdial.core.storage.boundary import reading, validated
 from netdial.core.storage.container import check_finite, load_tree, save_tree
 from netdial.family.config import FamilyConfig
@@ -76,6 +76,7 @@ def save_family(family: Family, path: str | Path, meta: Mapping[str, Any] | None
         tree["graph"] = True
     if isinstance(family.net, OneTensor):
         tree["inputs"] = [] if family.net.packing is None else [asdict(family.net.packing)]
+        tree["outputs"] = "all" if gives_all(family.net) else "scored"
     save_tree(path, tree, KIND)
 
 
@@ -166,7 +167,8 @@ def _adapted(net: nn.Module, tree: Mapping[str, Any]) -> nn.Module:
     if "inputs" not in tree:
         return net
     packings = validated(list[Packing], tree["inputs"], "inputs")
-    return one_tensor(net, packings[0] if packings else None)
+    net = one_tensor(net, packings[0] if packings else None)
+    return scoring(net, every=tree.get("outputs") == "all")
 
 
 def _thawed(net: nn.Module) -> nn.Module:

@@ -46,8 +46,8 @@ from netdial.shrinking.method import ShrinkMethod
 from netdial.shrinking.state import ShrinkState
 from netdial.task import Task
 from netdial.task.loss import LossFunction
-from netdial.task.own_loss import asked
-from netdial.task.rehearsal import admit, admit_training, advise, hold, suited
+from netdial.task.rehearsal import admit, admit_training, advise, hold
+from netdial.task.several import taken_up
 from netdial.train.config import TrainConfig, make
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import (
@@ -166,7 +166,7 @@ def shrink(
     check_initialised(net)
     check_columns(columns_of(data), valid, "validation part")
     held = hold(data)
-    kind, net = asked(net, held, kind, loss), suited(net, held)
+    kind, net = taken_up(net, held, kind, loss)
     batch = batch_of(admit_training(net, held, kind)[0], config)
     graph = prepare(net, as_example(batch), config, batch)
     return run(graph, held, valid, kind=kind, config=config, report=report)

@@ -88,8 +88,10 @@ def _takes_labels(net: nn.Module) -> bool:
     return forward is not None and _LABELS in inspect.signature(forward).parameters
 
 
-def _own(net: nn.Module, data: Dataset | Loader) -> Loss | None:
-    """Returns a network's own loss, if it is another than that of the task which the targets suggest."""
+def few_rows(
+    net: nn.Module, data: Dataset | Loader
+) -> tuple[Tensor, Tensor, Packing | None] | None:
+    """Returns inputs and targets of a few examples as a network takes them, and how several inputs lie in one tensor."""
     first = (
         data.select(torch.arange(min(_ROWS, len(data))))
         if isinstance(data, Dataset)
@@ -97,10 +99,18 @@ def _own(net: nn.Module, data: Dataset | Loader) -> Loss | None:
     )
     like = next((p for p in net.parameters() if p.is_floating_point()), None)
     x = first.inputs() if isinstance(first, Dataset) else first.x
-    if like is None or len(x) < 2:
+    if like is None or not len(x):
         return None
-    x, labels = match(x[:_ROWS], like), match(first.y[:_ROWS], like)
-    labelled = _Labelled(net, first.packing)
+    return match(x[:_ROWS], like), match(first.y[:_ROWS], like), first.packing
+
+
+def _own(net: nn.Module, data: Dataset | Loader) -> Loss | None:
+    """Returns a network's own loss, if it is another than that of the task which the targets suggest."""
+    rows = few_rows(net, data)
+    if rows is None or len(rows[0]) < 2:
+        return None
+    x, labels, packing = rows
+    labelled = _Labelled(net, packing)
     try:
         with contents_kept(net), evaluating(net):
             found, outputs = labelled(x, labels)

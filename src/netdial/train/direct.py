@@ -16,8 +16,8 @@ from netdial.family.family import Family
 from netdial.family.stacking import can_stack, stack, unstack
 from netdial.task import Task
 from netdial.task.loss import LossFunction
-from netdial.task.own_loss import asked
 from netdial.task.rehearsal import admit, hold, suited
+from netdial.task.several import counted, taken_up
 from netdial.train.config import FitConfig
 from netdial.train.fit import (
     fixed,
@@ -79,8 +79,8 @@ def fit_direct(
     if not starts:
         raise ConfigError("nets: the list is empty; give at least one network")
     held = hold(data)
-    kind = asked(starts[0], held, kind, loss)
-    families = [Family(suited(net, held), config.family()) for net in starts]
+    kind, _ = taken_up(starts[0], held, kind, loss)
+    families = [Family(counted(kind, suited(net, held)), config.family()) for net in starts]
     if can_stack(families):
         family = run(stack(families), held, None, kind=kind, config=config, report=report)
         return _named(unstack(family, len(starts)), data)
@@ -142,8 +142,8 @@ def fit_starts(
         raise ConfigError(
             f"patience={config.patience}: families that train side by side stop together; leave it out"
         )
-    task = asked(nets[0], held, kind, loss)
-    families = [Family(suited(net, held), config.family()) for net in nets]
+    task, _ = taken_up(nets[0], held, kind, loss)
+    families = [Family(counted(task, suited(net, held)), config.family()) for net in nets]
     common: dict[str, Any] = {"kind": task, "report": report}
     if isinstance(held, Loader) or not side_by_side(families, config):
         found = [

@@ -29,8 +29,8 @@ from netdial.measure.path import mean_fit
 from netdial.objective import OBJECTIVES, WEIGHTINGS
 from netdial.task import Task
 from netdial.task.loss import LossFunction
-from netdial.task.own_loss import asked
-from netdial.task.rehearsal import admit, admit_training, advise, hold, suited
+from netdial.task.rehearsal import admit, admit_training, advise, hold
+from netdial.task.several import taken_up
 from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.method import FamilyMethod, FamilyState
@@ -64,8 +64,9 @@ def fit(
         kind: ``classification``, ``regression``, another name in ``task.TASKS``, or a ``Task``; by default what the
             targets suggest: columns of floating-point numbers are a regression. Targets may be images, or classes of
             pixels and words.
-        loss: or a loss function of (outputs, targets) that gives one number for a batch, or one for each example. A network
-            that computes a loss from an argument ``labels`` of its own, as those of the transformers library do, is trained
+        loss: or a loss function of (outputs, targets) that gives one number for a batch, or one for each example. Outputs
+            are what the network gives, in its tuple, dict or data class, if the function takes that, else the scored
+            one. A network that computes a loss from an argument ``labels`` of its own, as those of the transformers library do, is trained
             on that one, where it is another than cross-entropy or squared error.
         old_inputs: inputs ``[N, ...]`` whose predictions are to be kept when a trained network is adapted
             (``anchor="start"``); weights that these depend on stay closer to where they start. No targets are needed.
@@ -83,7 +84,7 @@ def fit(
     """
     config = settings_of(config, settings)
     held = hold(data)
-    kind, start = asked(net, held, kind, loss), suited(net, held)
+    kind, start = taken_up(net, held, kind, loss)
     family = Family(start, config.family())
     family.columns = columns_of(data)
     if old_inputs is not None:

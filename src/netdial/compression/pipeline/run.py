@@ -38,8 +38,9 @@ from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.task import Task
 from netdial.task.loss import LossFunction
-from netdial.task.own_loss import asked, by_loss
-from netdial.task.rehearsal import admit, suited
+from netdial.task.own_loss import by_loss
+from netdial.task.rehearsal import admit
+from netdial.task.several import taken_up
 from netdial.train.loop import Epoch
 
 _NORMAL_PRIOR = ("l2", "scaled-kl", "scaled-prior")
@@ -193,7 +194,7 @@ def context_of(
     """Returns what the trainings of a compression and of a control work on; arguments and errors are those of ``compress``."""
     plain, spread, pull, known = _opened(net, lam)
     rows = as_dataset(data, part="training part")
-    kind, plain = asked(plain, rows, kind, None, known), suited(plain, rows)
+    kind, plain = taken_up(plain, rows, kind, None, known)
     train, task = _admitted(plain, rows, kind, known)
     given = with_plain_weights(plain).eval()
     division = divide(given, biases=config.biases)

@@ -19,7 +19,7 @@ from netdial.core.inputs.modules import PartedInputs, ScoredOutput, direct, stru
 from netdial.core.inputs.packing import Packing
 from netdial.core.inputs.pretrained import fitting
 
-_PARTS, _SCORED = "inputs_apart", "output_scored"
+_PARTS, SCORED = "inputs_apart", "output_scored"
 _HANDED_BACK = "_netdial_as_its_class"
 """What is noted at a network whose every call is one of its class."""
 
@@ -50,7 +50,7 @@ class OneTensor(nn.Module):
     def of_packed(self, x: Any) -> Any:
         """Returns the tensor that is scored ``[B, ...]``, of packed inputs ``[B, F]``."""
         apart: Any = self._modules[_PARTS]
-        pick: Any = self._modules[_SCORED]
+        pick: Any = self._modules[SCORED]
         packing = self.packing
         found = apart(x)
         parts = [found[number] for number in range(1 if packing is None else len(packing.names))]
@@ -126,16 +126,36 @@ def taken_in(net: nn.Module) -> nn.Module:
     """Returns a network that takes one tensor besides, of the leaves of one that was handed back; others as they are."""
     if not isinstance(net, AnyOneTensor) or _HANDED_BACK not in _notes(net):
         return net
+    made = _beside(net)
+    del _notes(made)[_HANDED_BACK]
+    return made  # type: ignore[no-any-return]
+
+
+def scoring(net: nn.Module, *, every: bool) -> nn.Module:
+    """Returns a network that gives all outputs in one tensor, or the scored one alone, of the leaves of the one given."""
+    if not isinstance(net, AnyOneTensor) or gives_all(net) == every:
+        return net
+    made = _beside(net)
+    made._modules[SCORED] = ScoredOutput(every=every).train(net.training)
+    return made  # type: ignore[no-any-return]
+
+
+def gives_all(net: nn.Module) -> bool:
+    """Returns whether a network gives all its outputs in one tensor."""
+    return isinstance(net, AnyOneTensor) and bool(net._modules[SCORED].every)  # type: ignore[union-attr]
+
+
+def _beside(net: nn.Module) -> Any:
+    """Returns another network of the layers and leaves of one."""
     if isinstance(net, fx.GraphModule):
         made: Any = OneTensorGraph(net, net.graph, class_name=type(net).__name__)
         made.meta, made.training = dict(net.meta), net.training
-    else:
-        made = object.__new__(type(net))
-        vars(made).update(vars(net))
-        for held in ("_modules", "_parameters", "_buffers"):
-            setattr(made, held, dict(vars(net)[held]))
-    del _notes(made)[_HANDED_BACK]
-    return made  # type: ignore[no-any-return]
+        return made
+    made = object.__new__(type(net))
+    vars(made).update(vars(net))
+    for held in ("_modules", "_parameters", "_buffers"):
+        setattr(made, held, dict(vars(net)[held]))
+    return made
 
 
 def as_taken(
@@ -208,7 +228,7 @@ def one_tensor(net: nn.Module, packing: Packing | None) -> nn.Module:
     vars(made).update(vars(net))
     if graph:
         del vars(made)["_graph"]  # its code is the class's forward pass
-    made._modules = {**net._modules, _PARTS: PartedInputs(packing), _SCORED: ScoredOutput()}
+    made._modules = {**net._modules, _PARTS: PartedInputs(packing), SCORED: ScoredOutput()}
     made._parameters, made._buffers = dict(net._parameters), dict(net._buffers)
-    made._modules[_PARTS].train(net.training), made._modules[_SCORED].train(net.training)
+    made._modules[_PARTS].train(net.training), made._modules[SCORED].train(net.training)
     return made  # type: ignore[no-any-return]

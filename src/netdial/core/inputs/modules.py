@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from netdial.core.errors import TraceError
+from netdial.core.inputs.outputs import together
 from netdial.core.inputs.packing import Packing
 
 _NAMES = (
@@ -76,11 +77,21 @@ class PartedInputs(nn.Module):
 
 
 class ScoredOutput(nn.Module):
-    """Picks the output that is scored from what a network gives."""
+    """Picks what is scored from what a network gives.
+
+    Attributes:
+        every: whether that is all of it, in one tensor, and not one output.
+    """
+
+    def __init__(self, *, every: bool = False) -> None:
+        super().__init__()
+        self.every = every
 
     def forward(self, found: Any) -> Any:
         """Returns a tensor ``[B, ...]``: the one called logits, out, …, else the first; all of it in a direct call."""
-        return found if _direct.get() is not None else scored(found)
+        if _direct.get() is not None:
+            return found
+        return together(found) if self.every else scored(found)
 
 
 def scored(found: Any) -> Tensor:

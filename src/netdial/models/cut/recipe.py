@@ -31,7 +31,7 @@ from netdial.channels.nodes import constants_of, operations
 from netdial.channels.trace.answers.ways import checked
 from netdial.core.cutting import cut_since_built, leaf_shapes, leaves
 from netdial.core.errors import CheckpointError, ConfigError
-from netdial.core.inputs import Packing, PartedInputs
+from netdial.core.inputs import SCORED, Packing, PartedInputs
 from netdial.core.plan import Plan
 from netdial.core.storage.boundary import parse_json, reading, validated
 from netdial.core.storage.container import check_finite, load_tree, save_tree
@@ -147,6 +147,11 @@ class Recipe:
             return None
         shapes = tuple(one.shape[1:] for one in self.inputs)
         return Packing(self.names, shapes, tuple(one.dtype for one in self.inputs))
+
+    @property
+    def gives_all(self) -> bool:
+        """Whether the network gave all its outputs in one tensor."""
+        return bool(self.constants.get(SCORED, {}).get("every", False))
 
     @property
     def merged(self) -> bool:

@@ -41,7 +41,7 @@ from netdial.core.errors import (
     TraceWarning,
     warn,
 )
-from netdial.core.inputs import as_packed, one_tensor
+from netdial.core.inputs import as_packed, one_tensor, scoring
 from netdial.core.storage.boundary import reading
 from netdial.core.storage.container import check_finite
 from netdial.models.cut.own_code import other_code
@@ -135,7 +135,7 @@ def _outline(path: Path, about: Mapping[str, Any]) -> nn.Module:
 def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, str]:
     """Returns a fresh network lowered, traced and cut as a file says, and how it differs from the file's, in words."""
     if recipe.names is not None:
-        net = one_tensor(net, recipe.packing)
+        net = scoring(one_tensor(net, recipe.packing), every=recipe.gives_all)
     make_plain(net)
     lowered = lower(net)
     with warnings.catch_warnings():  # it was told when the network was cut

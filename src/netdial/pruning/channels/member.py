@@ -38,8 +38,8 @@ from netdial.nets.named import note_built
 from netdial.shrinking.shrink import example_of
 from netdial.task import Task
 from netdial.task.loss import LossFunction
-from netdial.task.own_loss import asked
-from netdial.task.rehearsal import adapted, admit, suited
+from netdial.task.rehearsal import adapted, admit
+from netdial.task.several import asked_of, taken_up
 from netdial.train.finetune import specialise
 
 NO_PENALTY = 1e-8
@@ -147,9 +147,11 @@ def admitted(
     columns = net.columns if isinstance(net, Family) else None
     check_columns(columns, data, "training part")
     held = as_dataset(data, part="training part")
-    asked_for = asked(template(net), held, kind, loss, known)
-    net = net if isinstance(net, Family) else suited(net, held)
-    return net, *admit(template(net), held, asked_for, known, "training part")
+    if isinstance(net, Family):
+        kind = asked_of(net.net, held, kind, loss, known)
+    else:
+        kind, net = taken_up(net, held, kind, loss)
+    return net, *admit(template(net), held, kind, known, "training part")
 
 
 def example_inputs(data: Dataset | None, example: Any) -> Any:

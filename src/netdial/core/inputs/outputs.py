@@ -1,0 +1,101 @@
+"""All outputs of a network in one tensor, ``[B, F]``, and out of it again: for losses that are of more than the scored one."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class OutputLayout:
+    """How the outputs of a network lie in one tensor.
+
+    Attributes:
+        like: what the network gives, from which the structure is taken.
+        shapes: of each tensor in it, without the batch; None for one number that stands for all of a batch.
+        dtypes: their number types.
+    """
+
+    like: Any
+    shapes: tuple[tuple[int, ...] | None, ...]
+    dtypes: tuple[torch.dtype, ...]
+
+    @classmethod
+    def of(cls, found: Any, rows: int) -> OutputLayout | None:
+        """Returns the layout of what a network gives; None for one tensor, or where examples are not the first dim."""
+        parts = list(tensors_in(found))
+        if isinstance(found, Tensor) or not parts:
+            return None
+        if any(part.ndim and len(part) != rows for part in parts):
+            return None
+        shapes = tuple(tuple(part.shape[1:]) if part.ndim else None for part in parts)
+        return cls(found, shapes, tuple(part.dtype for part in parts))
+
+    def apart(self, outputs: Tensor) -> Any:
+        """Returns what the network gave, of one tensor ``[B, F]``."""
+        sizes = [1 if shape is None else math.prod(shape) for shape in self.shapes]
+        parts = [
+            part.mean() if shape is None else part.reshape(-1, *shape)
+            for part, shape in zip(outputs.split(sizes, dim=1), self.shapes, strict=True)
+        ]
+        return _filled(self.like, iter(map(_in_type, parts, self.dtypes)))
+
+
+def together(found: Any) -> Tensor:
+    """Returns all tensors that a network gives for B examples as one, ``[B, F]``."""
+    parts = list(tensors_in(found))
+    rows = next((len(part) for part in parts if part.ndim), 1)
+    flat = [part.reshape(rows, -1) if part.ndim else part.expand(rows, 1) for part in parts]
+    kind = next(
+        (part.dtype for part in flat if part.is_floating_point()), torch.get_default_dtype()
+    )
+    return torch.cat([part.to(kind) for part in flat], dim=1)
+
+
+def tensors_in(found: Any) -> Iterator[Tensor]:
+    """Yields the tensors in dicts, tuples, lists and data classes, in their order."""
+    if isinstance(found, Tensor):
+        yield found
+    for part in _parts(found):
+        yield from tensors_in(part)
+
+
+def _parts(found: Any) -> list[Any]:
+    if isinstance(found, Mapping):
+        return list(found.values())
+    if isinstance(found, tuple | list):
+        return list(found)
+    if is_dataclass(found) and not isinstance(found, type):
+        return [getattr(found, field.name) for field in fields(found)]
+    return []
+
+
+def _in_type(part: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns whole numbers as such; others in the type that they have now."""
+    return part if dtype.is_floating_point else part.round().to(dtype)
+
+
+def _filled(like: Any, parts: Iterator[Tensor]) -> Any:
+    """Returns a structure with other tensors."""
+    if isinstance(like, Tensor):
+        return next(parts)
+    if isinstance(like, Mapping):
+        found: Any = copy.copy(like)
+        for name, part in like.items():
+            found[name] = _filled(part, parts)
+        return found
+    if isinstance(like, tuple | list):
+        made = [_filled(part, parts) for part in like]
+        return type(like)(*made) if hasattr(like, "_fields") else type(like)(made)
+    if is_dataclass(like) and not isinstance(like, type):
+        found = copy.copy(like)
+        for field in fields(like):
+            object.__setattr__(found, field.name, _filled(getattr(like, field.name), parts))
+        return found
+    return like
