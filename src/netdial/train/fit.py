@@ -66,8 +66,8 @@ def fit(
             pixels and words.
         loss: or a loss function of (outputs, targets) that gives one number for a batch, or one for each example. Outputs
             are what the network gives, in its tuple, dict or data class, if the function takes that, else the scored
-            one. A network that computes a loss from an argument ``labels`` of its own, as those of the transformers library do, is trained
-            on that one, where it is another than cross-entropy or squared error.
+            one. A network that computes a loss from an argument ``labels`` of its own, as those of the transformers
+            library do, is trained on that one, where it is another than cross-entropy or squared error.
         old_inputs: inputs ``[N, ...]`` whose predictions are to be kept when a trained network is adapted
             (``anchor="start"``); weights that these depend on stay closer to where they start. No targets are needed.
         config: all settings at once; or give them by name (see ``FitConfig``).
