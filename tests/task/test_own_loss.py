@@ -107,6 +107,40 @@ def test_a_loss_of_weights_is_refused_in_words() -> None:
     assert nd.fit(Weighs(), (x, y), kind="classification", epochs=1, batch_size=2).task is not None
 
 
+def sequences(kind: str) -> Any:
+    torch.manual_seed(0)
+    if kind == "T5":
+        return transformers.T5ForConditionalGeneration(
+            transformers.T5Config(
+                vocab_size=50, d_model=8, d_kv=4, d_ff=12, num_layers=1, num_heads=2, use_cache=False, decoder_start_token_id=0
+            )
+        )  # fmt: skip
+    return transformers.BartForConditionalGeneration(
+        transformers.BartConfig(
+            vocab_size=50, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=12, decoder_ffn_dim=12, use_cache=False, max_position_embeddings=16,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["T5", "BART"])
+def test_inputs_made_of_labels_are_asked_for(kind: str) -> None:
+    labels = WORDS.flip(0)
+    given = {"input_ids": WORDS, "attention_mask": torch.ones_like(WORDS), "labels": labels}
+    net = sequences(kind).eval()
+    with pytest.raises(
+        ConfigError, match=r"add decoder_input_ids to its inputs, net\.prepare_.*\(labels\)"
+    ):
+        nd.fit(net, given, epochs=1)
+    given["decoder_input_ids"] = net.prepare_decoder_input_ids_from_labels(labels)
+    loss = asked(net, as_dataset(given, part="test"), None, None)
+    assert isinstance(loss, Loss) and loss.function is not None
+    with torch.no_grad():
+        due = net(**given)
+        del given["labels"]
+        torch.testing.assert_close(loss.function(net(**given).logits, labels), due.loss)
+
+
 @pytest.mark.slow
 def test_next_words_are_learnt() -> None:
     net, words = gpt2(), WORDS[:1].repeat(32, 1)

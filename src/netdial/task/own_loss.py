@@ -6,9 +6,10 @@ leads from its outputs and the labels to the loss is a function of its own, chec
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from netdial.task.loss import Loss, LossFunction
 _ROWS = 3
 _TOLERANCE = 1e-4
 _LABELS = "labels"
+_SHIFTED, _SHIFT = "decoder_input_ids", "prepare_decoder_input_ids_from_labels"
 _SIZE: Any = torch.ops.aten.sym_size.int
 
 
@@ -76,16 +78,16 @@ def asked(
     """
     kind = by_loss(kind, loss)
     lost = isinstance(known, Loss) and known.function is None
-    if kind is not None or (known is not None and not lost) or not _takes_labels(net):
+    if kind is not None or (known is not None and not lost) or _LABELS not in _arguments(net):
         return kind
     return _own(net, data)
 
 
-def _takes_labels(net: nn.Module) -> bool:
-    """Returns whether a network's class has an argument for labels."""
+def _arguments(net: nn.Module) -> Collection[str]:
+    """Returns the names of the arguments that a network's class takes."""
     kind: Any = type(net).__bases__[1] if isinstance(net, OneTensor) else type(net)
     forward = getattr(kind, "forward", None)  # a scripted network's class has none to look at
-    return forward is not None and _LABELS in inspect.signature(forward).parameters
+    return () if forward is None else inspect.signature(forward).parameters.keys()
 
 
 def few_rows(
@@ -116,7 +118,10 @@ def _own(net: nn.Module, data: Dataset | Loader) -> Loss | None:
             found, outputs = labelled(x, labels)
     except Exception:  # whatever is wrong is said by the rehearsal
         return None
-    if found is None or _usual(found, outputs, labels):
+    if found is None:
+        return None
+    _check_inputs(labelled, x, labels, outputs)
+    if _usual(found, outputs, labels):
         return None
     name = type(net).__name__
     try:
@@ -155,13 +160,40 @@ class _Labelled(nn.Module):
         self.net, self.packing = net, packing
         self.apart, self.pick = PartedInputs(packing), ScoredOutput()
 
-    def forward(self, x: Tensor, labels: Tensor) -> tuple[Tensor | None, Tensor]:
+    def forward(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor | None, Tensor]:
         parts = self.apart(x)
         args, kwargs = (parts, {}) if self.packing is None else self.packing.call(parts)
         found = structured(self.net(*args, **kwargs, labels=labels))
         if not isinstance(found, dict):
             return None, self.pick(found)
         return found.pop("loss", None), self.pick(found)
+
+
+def _check_inputs(labelled: _Labelled, x: Tensor, labels: Tensor, outputs: Tensor) -> None:
+    """Refuses a network that makes inputs of its labels: training calls it without them.
+
+    Args:
+        labelled: the network.
+        x: packed inputs.
+        labels: their labels.
+        outputs: what it gives for both; one that draws numbers, and gives something else each time, is not compared.
+    """
+    with contents_kept(labelled), evaluating(labelled):
+        if not same_outputs(labelled(x, labels)[1], outputs):
+            return
+        with contextlib.suppress(
+            Exception
+        ):  # of whatever kind a network raises that lacks an input
+            if same_outputs(labelled(x, None)[1], outputs, tolerance=_TOLERANCE, equal_nan=True):
+                return
+    net, given = labelled.net, labelled.packing.names if labelled.packing else ()
+    is_missing = _SHIFTED in _arguments(net) and _SHIFTED not in given
+    missing = _SHIFTED if is_missing else "what it makes of them"
+    how = f", net.{_SHIFT}(labels)" if is_missing and hasattr(net, _SHIFT) else ""
+    raise ConfigError(
+        f"network {type(net).__name__}: makes inputs of its labels, and in training it is called without them; add "
+        f"{missing} to its inputs{how}"
+    )
 
 
 def _check(function: LossFunction, labelled: _Labelled, x: Tensor, labels: Tensor) -> None:
