@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
@@ -45,6 +46,30 @@ def test_the_graph_computes_what_the_network_does(which: int) -> None:
     for one, other in zip(tensors(net(x.clone())), tensors(traced(x.clone())), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     assert {id(p) for p in traced.parameters()} <= {id(p) for p in net.parameters()}
+
+
+class Again(nn.Module):
+    """A part of it runs again in backward, which moves running statistics twice."""
+
+    def __init__(self, *, in_training: bool) -> None:
+        super().__init__()
+        self.in_training = in_training
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.part = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.first(x))
+        if self.training or not self.in_training:
+            return self.last(checkpoint(self.part, h, use_reentrant=False))
+        return self.last(self.part(h))
+
+
+@pytest.mark.parametrize("in_training", [True, False])
+def test_parts_that_run_again_in_backward_are_cut(in_training: bool) -> None:
+    graph = Graph.of(Again(in_training=in_training), X)
+    assert graph.widths == {"first": 6, "part.0": 8, "part.3": 6}
+    graph.traced.train()(X).sum().backward()
+    assert graph.traced.get_buffer("part.1.num_batches_tracked") == 1
 
 
 def test_t9_modes_and_requires_grad_of_every_module_stay() -> None:
