@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, fx, nn
 
 import netdial as nd
 from netdial.core.errors import ConfigError
+from netdial.core.outputs import tensors
 
 X = torch.randn(12, 5, 8, generator=torch.Generator().manual_seed(0))
 
@@ -180,3 +182,28 @@ def test_data_that_is_no_splits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"save: data is a tuple of .*expected a Splits or None"):
         nd.save(small, tmp_path / "small", data=(TABLE, CLASSES))  # type: ignore[arg-type]
     assert not (tmp_path / "small").exists()
+
+
+class Pair(nn.Module):
+    """Takes two inputs; as in any file with ``from __future__ import annotations``, its annotations are strings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        return self.c(torch.cat([torch.relu(self.a(x)), torch.relu(self.b(z))], dim=1))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_results_are_pickled(several: bool) -> None:
+    given: tuple[Any, ...] = (TABLE, TABLE + 1) if several else (TABLE,)
+    net = Pair() if several else Two()
+    slimmed = nd.slim(net, share=0.5, example=given if several else TABLE)
+    shrunk = nd.shrink(net, (given if several else TABLE, CLASSES), epochs=1, lam=0.1)
+    for small in (slimmed, shrunk):
+        for thing in (small.net.eval(), small):
+            again = pickle.loads(pickle.dumps(thing))
+            found = again if isinstance(again, nn.Module) else again.net
+            assert all(map(torch.equal, tensors(found(*given)), tensors(small.net(*given))))

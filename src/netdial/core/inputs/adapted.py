@@ -100,6 +100,11 @@ class OneTensorGraph(fx.GraphModule):
         with direct(parts):
             return super().__call__(parts[0])
 
+    def __reduce__(self) -> Any:
+        """Returns how it is pickled: as any graph, which is one of this kind again when it is opened."""
+        function, args = super().__reduce__()
+        return _graph_again, (function, args, type(self).__name__, dict(self.meta))
+
 
 AnyOneTensor = OneTensor | OneTensorGraph
 """Networks that know their inputs: a user's class, and the graph of one."""
@@ -189,6 +194,14 @@ def _empty(own: Any, *args: Any) -> Any:
     """Returns a network of such a class before its state is read."""
     kind: Any = _kind(own)
     return kind.__new__(kind, *args)
+
+
+def _graph_again(function: Any, args: tuple[Any, ...], name: str, meta: dict[str, Any]) -> Any:
+    """Returns a graph of such a network that was pickled."""
+    opened = function(*args)
+    made = OneTensorGraph(opened, opened.graph, class_name=name)
+    made.meta, made.training = meta, opened.training
+    return made
 
 
 def _plain(graph: nn.Module) -> type[nn.Module]:
