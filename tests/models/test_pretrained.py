@@ -157,3 +157,22 @@ def test_models_of_the_next_word_that_classify_shrink_and_are_slimmed(
     opened = type(net).from_pretrained(tmp_path / "folder").eval()
     with torch.no_grad():
         assert torch.allclose(opened(words).logits, again(words).logits, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:save_pretrained")
+def test_heads_that_lie_in_one_leaf_are_written_and_words_are_made(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = transformers.GPT2LMHeadModel(transformers.GPT2Config(**CLASSIFIERS["GPT2"])).eval()
+    small = nd.slim(net, share=0.5, scope="layer", example={"input_ids": WORDS})
+    nd.save(small, tmp_path / "small")
+    again = nd.load_model(tmp_path / "small", net)
+    assert again.transformer.h[0].attn.c_attn.weight.shape == (8, 12)  # one of two heads
+    again.save_pretrained(tmp_path / "folder")
+    opened = type(net).from_pretrained(tmp_path / "folder").eval()
+    told = {"max_new_tokens": 4, "do_sample": False}
+    with torch.no_grad():
+        right = small.net(input_ids=WORDS)["logits"]
+        for model in (again, opened):
+            assert torch.allclose(model(WORDS).logits, right, atol=1e-5)
+    assert torch.equal(again.generate(WORDS, **told), opened.generate(WORDS, **told))

@@ -1,8 +1,9 @@
 """A cut model of the transformers library in a folder that ``from_pretrained`` opens, with equal outputs.
 
 A configuration says sizes for all layers at once, so that layers which were cut unlike each other do not fit it. They are
-filled up with zeros to the smallest sizes that it can say: units and heads of zeros send nothing to anybody. What is written is
-made again from the configuration and compared with the model first; nothing is written if outputs differ.
+filled up with zeros to the smallest sizes that it can say: units and heads of zeros send nothing to anybody. Where a size is
+that of before, zeros stand where the numbers were, as parts of a leaf (queries, keys and values) may lie one behind another.
+What is written is made again from the configuration and compared with the model first; nothing is written if outputs differ.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netdial.core.cutting import cut_since_built
 from netdial.core.errors import ConfigError, first_line, warn
 from netdial.core.inputs.modules import scored, structured
 from netdial.core.inputs.packing import Packing
@@ -69,6 +71,9 @@ class _Cut:
         self.net, self.kind = net, kind
         self.held = {name: leaf.detach() for name, leaf in net.state_dict().items()}
         self.needed = {name: tuple(leaf.shape) for name, leaf in self.held.items()}
+        plan = cut_since_built(net)
+        self._kept = {} if plan is None else plan.cuts
+        self._built = _shapes(net.config, kind) if self._kept else {}
         self._args, self._kwargs = _inputs(net, packing)
         self._due = self._outputs(net)
 
@@ -99,8 +104,22 @@ class _Cut:
         """Returns the model of a configuration with the numbers of the cut one, and zeros where it has none."""
         found = self.kind(copy.deepcopy(config)).to(next(self.net.parameters()).dtype)
         state = found.state_dict()
-        found.load_state_dict({n: _filled(self.held[n], leaf.shape) for n, leaf in state.items()})
+        found.load_state_dict({n: self._filled(n, leaf.shape) for n, leaf in state.items()})
         return found
+
+    def _filled(self, name: str, shape: torch.Size) -> Tensor:
+        """Returns a leaf with zeros where it was cut, or along a dimension that the configuration makes smaller, behind it."""
+        leaf: Tensor = self.held[name]
+        kept, built = self._kept.get(name, {}), self._built.get(name, ())
+        places = []
+        for dim, size in enumerate(leaf.shape):
+            own = kept.get(dim, ()) if built[dim : dim + 1] == (shape[dim],) else ()
+            places.append(torch.tensor(own) if len(own) == size else torch.arange(size))
+        if not places:
+            return leaf
+        out = leaf.new_zeros(shape)
+        out[torch.meshgrid(*places, indexing="ij")] = leaf
+        return out
 
     def _outputs(self, net: Any) -> Tensor:
         with evaluating(net):
@@ -174,13 +193,6 @@ def _unlike(config: Any, kind: type[Any], needed: Shapes) -> str:
         if not _holds(made.get(name, ()), shape):
             return f"{name} is {list(shape)}, the configuration makes {list(made.get(name, ()))}"
     return f"it makes {next(iter(made.keys() - needed.keys()), 'others')} besides"
-
-
-def _filled(leaf: Tensor, shape: torch.Size) -> Tensor:
-    """Returns a leaf with zeros behind its numbers along each dimension."""
-    out = leaf.new_zeros(shape)
-    out[tuple(slice(size) for size in leaf.shape)] = leaf
-    return out
 
 
 def _inputs(net: Any, packing: Packing | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
