@@ -65,6 +65,24 @@ class Norm(nn.Module):
         return F.group_norm(x.transpose(1, 2), *self.shape, self.weight, self.bias).transpose(1, 2)
 
 
+class Biased(nn.Module):
+    """Makes a number for each head by how many it keeps; another value of the other size that it reads lets it run, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size, self.heads = 4, 4
+        self.q, self.k, self.v = (nn.Linear(8, 16, bias=False) for _ in range(3))
+        self.out = nn.Linear(16, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n = x.shape[:2]
+        heads = (b, n, -1, self.size)
+        q, k, v = (part(x).view(heads).transpose(1, 2) for part in (self.q, self.k, self.v))
+        bias = x.new_ones(1, self.heads, n, n)
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=0.5)
+        return self.out(found.transpose(1, 2).reshape(b, n, -1))
+
+
 class Scaled(nn.Module):
     """Divides by a number that it keeps, which no cut may change."""
 
@@ -92,6 +110,7 @@ class Net(nn.Module):
 PARTS: dict[str, Any] = {
     "heads and widths": lambda: [Attention()],
     "layers of one's own": lambda: [Project(8, 16), nn.ReLU(), Project(16, 8)],
+    "heads, where a wrong size runs": lambda: [Biased()],
     "shapes": lambda: [Project(8, 16), Norm(16), nn.ReLU(), Project(16, 8)],
     "two that are cut unlike each other": lambda: [Attention(), Project(8, 12), Project(12, 8)],
 }

@@ -440,6 +440,20 @@ def test_tied_weights_stay() -> None:
     assert "'a' shares its weights" in left(alone, inputs(2, 4))["switch"]
 
 
+def test_weights_that_are_asked_for_their_shape_alone_are_not_tied() -> None:
+    net = Graph(
+        lambda self, x: self.switch(self.a(x.to(self.a.weight.dtype))) * self.a.weight.shape[0],
+        a=nn.Linear(4, 3),
+        switch=Switch(3),
+    )
+    made = trace(net)
+    with made.graph.inserting_before(next(n for n in made.graph.nodes if n.op == "output")):
+        made.graph.call_function(getattr, (made.graph.get_attr("a.weight"), "shape"))
+    made.recompile()
+    _, report = fold(made, inputs(2, 4))
+    assert report.left == ()
+
+
 def test_modules_with_hooks_stay() -> None:
     net = nn.Sequential(nn.Linear(4, 4), Switch(4))
     net[0].register_forward_hook(lambda module, args, output: output + 1)

@@ -338,13 +338,13 @@ def _hooked(module: nn.Module | None) -> bool:
 
 
 def _tied(traced: fx.GraphModule) -> set[int]:
-    """Returns ids of parameters that several modules hold, or that the graph reads by itself."""
+    """Returns ids of parameters that several modules hold, or whose numbers the graph reads by itself."""
     held = Counter(
         id(leaf)
         for module in traced.modules()
         for leaf in module._parameters.values()
         if leaf is not None
     )
-    names = [str(node.target) for node in traced.graph.nodes if node.op == "get_attr"]
+    names = (str(n.target) for n in traced.graph.nodes if n.op == "get_attr" and _readers(n))
     read = {id(operator.attrgetter(name)(traced)) for name in names}
     return read | {leaf for leaf, count in held.items() if count > 1}

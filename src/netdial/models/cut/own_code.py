@@ -151,18 +151,25 @@ class _Search:
         """Returns how code differs whatever was tried, in words, with all numbers as they were; empty if it does not."""
         first = fault = self._check()
         while fault is not None:
+            held, through = len(self._was), list[tuple[Numbers, _Fault]]()
             for numbers in self._tries(fault):
-                held = len(self._was)
                 self._set(numbers)
                 self._left -= 1
                 found = self._check()
-                if found is None or fault.is_before(found):
+                if found is None or (fault.is_before(found) and found.line is not None):
                     fault = found
                     break
                 self.undo(held)
+                if fault.is_before(found):
+                    through.append((numbers, found))
             else:
-                self.undo()
-                return "" if first is None else first.why
+                if not through:
+                    self.undo()
+                    return "" if first is None else first.why
+                numbers, fault = through[
+                    0
+                ]  # nothing fails, and another may set right what comes of it
+                self._set(numbers)
         return ""
 
     def undo(self, held: int = 0) -> None:
