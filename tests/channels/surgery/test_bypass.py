@@ -173,6 +173,7 @@ def test_training_resumes_where_it_was() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*what comes back is a graph")
 def test_a_file_brings_it_back(tmp_path: Path) -> None:
     graph = dying("stage1.1", "stage2.0", "stage3.2")
     with torch.no_grad():
@@ -294,6 +295,7 @@ def test_of_nested_branches_the_outer_one_goes_whole() -> None:
     torch.testing.assert_close(run(after.traced, graph.example), before, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.*what comes back is a graph")
 def test_what_is_changed_in_place_is_copied(tmp_path: Path) -> None:
     """The stream is the output of one ReLU and would be changed by the next: its gradient needs it as it was."""
 
@@ -426,6 +428,7 @@ def test_a_shift_keeps_shape_and_type() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*what comes back is a graph")
 def test_a_recipe_without_plan_is_enough(tmp_path: Path) -> None:
     graph, _ = bypass(dying("stage1.1"))
     save_network(Shrunk(graph, Plan(), {}), tmp_path / "f")

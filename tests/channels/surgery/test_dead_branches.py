@@ -52,6 +52,7 @@ def begun(pictures: tuple[Tensor, Tensor]) -> tuple[ShrinkMethod, ShrinkState]:
     return method, state
 
 
+@pytest.mark.filterwarnings("ignore:.*what comes back is a graph")
 def test_a_branch_that_dies_is_taken_out_and_training_goes_on(
     pictures: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:

@@ -133,6 +133,7 @@ def same_state(loaded: nn.Module, saved: nn.Module) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(CASES))
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.filterwarnings("ignore:.*what comes back is a graph")
 def test_what_is_loaded_computes_what_was_saved(
     name: str, dtype: torch.dtype, tolerance: float, tmp_path: Path
 ) -> None:
@@ -213,7 +214,8 @@ def test_a_switch_that_stays_is_put_back(tmp_path: Path) -> None:
         ("switch_one", ("norm", "norm_1"))
     ]
     assert not recipe.merged
-    loaded = load_network(tmp_path / "f", Pair())
+    with pytest.warns(UserWarning, match=r"a graph and no Pair: switches stay .*switch_one"):
+        loaded = load_network(tmp_path / "f", Pair())
     assert isinstance(loaded.get_submodule("switch_one"), Switch)
     again = Graph.of(loaded, shrunk.graph.example)
     assert again.widths == shrunk.widths

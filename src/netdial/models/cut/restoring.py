@@ -39,6 +39,7 @@ from netdial.core.errors import (
     NetdialError,
     TraceError,
     TraceWarning,
+    some_of,
     warn,
 )
 from netdial.core.inputs import as_packed, one_tensor, scoring
@@ -110,7 +111,7 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
             )  # built-in networks know no sizes: nothing to compare below
         for name, leaf in leaves(traced).items():
             leaf.data = recipe.tensors[name].to(leaf.device)
-        ours = recipe.switches or recipe.picks or recipe.bypassed
+        ours = _beyond_class(recipe)
         why = "" if ours else other_code(lowered, traced, before, _examples(recipe, lowered))
         found = (traced if ours or why else lowered).eval()
         if found is traced:
@@ -124,7 +125,19 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
             f"{path}: {type(fresh).__name__} does something else now that its layers are smaller ({why}); what comes back is "
             "its graph, of the same leaves, which computes what was saved"
         )
+    elif ours and net is not None and not recipe.picks:  # picked inputs were asked for
+        warn(f"{path}: what comes back is a graph and no {type(fresh).__name__}: {ours}")
     return found
+
+
+def _beyond_class(recipe: Recipe) -> str:
+    """Returns what no code of a class does, in words; empty if a file holds nothing of the kind."""
+    if recipe.switches:
+        names = some_of([switch.name for switch in recipe.switches])
+        return f"switches stay that no layer could take up ({names})"
+    if recipe.bypassed:
+        return "residual branches that had died are gone from it"
+    return "it picks its inputs" if recipe.picks else ""
 
 
 def _outline(path: Path, about: Mapping[str, Any]) -> nn.Module:
