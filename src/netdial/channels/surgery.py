@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import fx, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -62,7 +62,10 @@ def _unwrap(module: nn.Module) -> nn.Module:
                 f"surgery: {type(module).__name__} keeps the sizes of its network; cut the network inside (.module), "
                 "then wrap it anew"
             )
-        if isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
-            module = inner
-        else:
+        if isinstance(
+            module, fx.GraphModule
+        ):  # that of a compiled network holds its parts by the same name
             return module
+        if not isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+            return module
+        module = inner

@@ -21,6 +21,7 @@ from netdial.channels.layers.insertion import insert_switches, sums_ahead, witho
 from netdial.channels.layers.pick import insert_picks
 from netdial.channels.sizes import strip, total
 from netdial.channels.trace.lower import lower
+from netdial.channels.trace.ready import check_parts
 from netdial.channels.trace.trace import is_exported, trace
 from netdial.channels.trace.training import check_training
 from netdial.core.arguments import checked
@@ -164,6 +165,7 @@ def shrink(
             "net is a Family; nd.slim(family, lam, …) cuts a member, and family.export(lam) returns one, which can be shrunk"
         )
     check_initialised(net)
+    check_parts(net)
     check_columns(columns_of(data), valid, "validation part")
     held = hold(data)
     kind, net = taken_up(net, held, kind, loss)

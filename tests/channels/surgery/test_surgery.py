@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 from netdial.channels import surgery
+from netdial.channels.graph import Graph
 from netdial.core.cutting import leaf_shapes, leaves
 from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.plan import Group, Plan, Slot
@@ -270,3 +271,12 @@ def test_a_compiled_network_goes_on(backend: str) -> None:
     assert compiled(X).shape == (12, 3)
     for name, leaf in plain.named_parameters():
         assert torch.allclose(leaf, net.get_parameter(name), rtol=0, atol=1e-10)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
+@pytest.mark.parametrize("inside", [False, True], ids=["compiled", "of a compiled part"])
+def test_the_graph_of_a_compiled_network_is_cut(inside: bool) -> None:
+    net = network()
+    parts = nn.Sequential(torch.compile(net[:-1], backend="eager"), net[-1])
+    graph = Graph.of(parts if inside else torch.compile(net, backend="eager"), X)
+    assert list(graph.widths.values()) == [WIDTH], graph.kept

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+import netdial as nd
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.running import execute
@@ -205,3 +206,5 @@ def test_scripted_parts_are_named() -> None:
         Graph.of(net, x)
     with pytest.raises(TraceError, match=r"network RecursiveScriptModule: is scripted"):
         Graph.of(torch.jit.script(nn.Linear(4, 2)), x)
+    with pytest.raises(TraceError, match=r"its part '1\.0' is scripted"):
+        nd.shrink(net, (x, torch.tensor([0, 1, 1])), lam=0.1)
