@@ -50,6 +50,22 @@ def test_networks_that_cannot_be_scored(net: nn.Module, error: type[Exception], 
         rehearse(net, X, named("classification"), 3)
 
 
+@pytest.mark.parametrize(
+    ("shape", "targets", "words"),
+    [
+        ((2,), torch.randn(8, 1), r"expected \[2, 1\] \(1 targets\); leave squeeze\(-1\) out, or .*loss=.*mse_loss"),
+        ((2,), torch.arange(8) % 2, r"or targets y\.float\(\) and loss=.*cross_entropy_with_logits"),
+        ((2, 1), torch.arange(8) % 2, r"or targets y\.float\(\)\[:, None\] and loss="),
+        ((), torch.arange(8) % 2, "gives outputs of shape \\[\\] .*expected one for each of the 2 examples"),
+    ],
+)  # fmt: skip
+def test_what_mends_outputs_without_a_column_is_said(
+    shape: tuple[int, ...], targets: Tensor, words: str
+) -> None:
+    with pytest.raises(ShapeError, match=words):
+        nd.fit(Returns(torch.zeros(shape)), (torch.randn(8, 4), targets), epochs=1)
+
+
 def test_outputs_that_are_probabilities_are_refused() -> None:
     """Cross-entropy takes the softmax by itself; of probabilities it never comes near 0."""
     net = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))

@@ -122,16 +122,20 @@ class Task(ABC):
         if outputs.ndim == 2 and self.fits(outputs.shape[1], asked):
             return ""
         classes = f"{asked} classes); the targets run up to {asked - 1}"
-        if asked == 2 and outputs.shape[-1] == 1:
+        columns = f"{asked} targets)"
+        is_flat = outputs.ndim == 1
+        if is_flat and asked == 1:
+            columns += "; leave squeeze(-1) out, or give targets y[:, 0] and loss=torch.nn.functional.mse_loss"
+        elif asked == 2 and (is_flat or outputs.shape[-1] == 1):
             classes = (
-                "2 classes); give the network two outputs, or targets y.float()[:, None] and "
+                f"2 classes); give the network two outputs, or targets y.float(){'' if is_flat else '[:, None]'} and "
                 "loss=torch.nn.functional.binary_cross_entropy_with_logits"
             )
-        elif outputs.shape[-1] == 1:
+        elif outputs.shape[-1:] == (1,):
             classes += "; if they are quantities give y.astype(float)[:, None]"
-        elif outputs.shape[-1] == asked - 1:
+        elif outputs.shape[-1:] == (asked - 1,):
             classes += ", and count from 0: give y - 1 if yours begin at 1"
-        return f"[{len(outputs)}, {asked}] ({classes if self.targets == 'classes' else f'{asked} targets)'}"
+        return f"[{len(outputs)}, {asked}] ({classes if self.targets == 'classes' else columns}"
 
     def seen(self, outputs: Tensor, targets: Tensor) -> Self:
         """Returns the task with what outputs and targets of a few examples tell of it."""

@@ -285,7 +285,7 @@ def rehearse(
             "what is chosen or rounded as it was before, such as scores in place of their argmax"
         )
     due = f"one for each of the {len(x)} examples" if not out.ndim or len(out) != len(x) else ""
-    due = task.misfit(out, targets, n_outputs) or due
+    due = (task.misfit(out, targets, n_outputs) if out.ndim else "") or due
     if due:
         raise ShapeError(
             f"network {name}: gives outputs of shape {list(out.shape)} for {len(x)} examples, expected {due}"
