@@ -98,6 +98,14 @@ def test_what_cannot_be_written_is_named_in_a_line_without_colours(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_double_precision_is_said_to_be_the_reason(tmp_path: Path) -> None:
+    net, x = nn.Conv2d(3, 2, 3).double(), torch.randn(2, 3, 5, 5, dtype=torch.float64)
+    with pytest.raises(TraceError, match=r"lacks many operations in double .*net\.float\(\)"):
+        nd.save(net, tmp_path / "net.onnx", example=x)
+    nd.save(net.float(), tmp_path / "net.onnx", example=x.float())
+
+
+@pytest.mark.slow
 def test_other_distances_are_refused_by_their_order(tmp_path: Path) -> None:
     with pytest.raises(TraceError, match=r"distances of order 3\.0"):
         write_program(Distances(3.0), tmp_path / "net.onnx", "onnx", torch.randn(2, 3))

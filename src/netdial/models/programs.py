@@ -307,10 +307,17 @@ def _tracing(job: ExportJob, format: str) -> Iterator[None]:
     except Exception as error:  # exporters raise anything at all
         raise TraceError(
             f"{job.path}: this {type(job.net).__name__} cannot be exported as {format}, nothing was written "
-            f"({_cause(error)}); format='safetensors' keeps any network"
+            f"({_cause(error)}); {_way_out(job.net, format)}"
         ) from error
     finally:
         logging.disable(level)
+
+
+def _way_out(net: nn.Module, format: str) -> str:
+    """Returns what can be done for a network that cannot be exported."""
+    if format == "onnx" and any(p.dtype == torch.float64 for p in net.parameters()):
+        return "ONNX Runtime lacks many operations in double precision: give the network in single precision, net.float()"
+    return "format='safetensors' keeps any network"
 
 
 def _cause(error: BaseException) -> str:
