@@ -9,37 +9,36 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-_HELPERS = {"result", "timing", "mnist", "datasets", "shrinking"}
+_WITHOUT_FIGURES = {"common", "networks"}
 
 
-def is_figure(stem: str) -> bool:
-    """Returns whether a file of this folder measures a figure; helpers are named above or begin with an underscore."""
-    return stem not in _HELPERS and not stem.startswith("_")
-
-
-def names() -> list[str]:
-    """Returns the names of all figures."""
-    files = Path(__file__).parent.glob("*.py")
-    return sorted(path.stem.replace("_", "-") for path in files if is_figure(path.stem))
+def modules() -> dict[str, str]:
+    """Returns the module of each figure, by its name; files that begin with an underscore are helpers of their folder."""
+    here = Path(__file__).parent
+    found = {}
+    for path in here.rglob("[!_]*.py"):
+        inner = path.relative_to(here).with_suffix("").parts
+        if inner[0] not in _WITHOUT_FIGURES:
+            found[path.stem.replace("_", "-")] = ".".join(["benchmarks", *inner])
+    return dict(sorted(found.items()))
 
 
 def main() -> int:
     """Runs the command line; returns its exit code."""
+    figures = modules()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=["list", *names()], metavar="NAME")
+    parser.add_argument("name", choices=["list", *figures], metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="a smaller version, within a minute")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object and nothing else"
     )
     options = parser.parse_args()
     if options.name == "list":
-        for name in names():
-            first = (
-                import_module(f"benchmarks.{name.replace('-', '_')}").__doc__ or ""
-            ).splitlines()[0]
+        for name, place in figures.items():
+            first = (import_module(place).__doc__ or "").splitlines()[0]
             print(f"{name:16} {first}")
         return 0
-    module = import_module(f"benchmarks.{options.name.replace('-', '_')}")
+    module = import_module(figures[options.name])
     start = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):
         result = module.measure(quick=options.quick)

@@ -15,11 +15,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks.__main__ import names
+    from benchmarks.__main__ import modules
+    from benchmarks.house._structure import House
 finally:
     sys.path.remove(str(ROOT))
 
-FIGURES = names()
+MODULES = modules()
+FIGURES = list(MODULES)
 
 
 @pytest.fixture(autouse=True)
@@ -28,12 +30,24 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def module(name: str) -> ModuleType:
-    return importlib.import_module("benchmarks." + name.replace("-", "_"))
+    return importlib.import_module(MODULES.get(name, f"benchmarks.{name}"))
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "benchmarks", *words]
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_folders_are_small_and_import_one_way():
+    house = House(ROOT / "benchmarks")
+    assert max(house.folders.values()) <= 12
+    assert not house.circles and not house.upward
+
+
+def test_no_two_figures_have_one_name():
+    folders = [path for path in (ROOT / "benchmarks").iterdir() if path.is_dir()]
+    areas = [path for path in folders if path.name not in ("common", "networks")]
+    assert len(FIGURES) == sum(len(list(area.rglob("[!_]*.py"))) for area in areas)
 
 
 def test_list_names_every_figure_and_says_what_it_is(monkeypatch, capsys):
@@ -62,7 +76,7 @@ def test_every_figure_has_a_measure_with_a_quick_version(name):
 
 
 def test_result_as_json_and_for_people(capsys):
-    result = module("result").Result(
+    result = module("common.result").Result(
         "some-figure", {"a": 1.5, "b": 2.0}, "ratio", "lower", seeds=(0, 1), spread={"a": (1, 2)}
     )
     found = json.loads(result.to_json())
@@ -76,7 +90,9 @@ def test_result_as_json_and_for_people(capsys):
 def test_contenders_take_turns_and_the_first_round_does_not_count():
     calls: list[str] = []
     contenders = {name: lambda name=name: calls.append(name) for name in ("plain", "family")}
-    seconds, ratios, reach = module("timing").interleaved(contenders, baseline="plain", rounds=3)
+    seconds, ratios, reach = module("common.timing").interleaved(
+        contenders, baseline="plain", rounds=3
+    )
     assert calls == ["plain", "family"] * 4
     assert seconds.keys() == {"plain", "family"}
     assert ratios.keys() == reach.keys() == {"family"}
@@ -119,9 +135,14 @@ def test_memory_is_measured_in_a_process_of_its_own():
     assert peak - before > parameters_and_gradients_and_moments
 
 
+def test_random_networks_of_shrink_exact_are_those_of_the_tests():
+    networks = module("shrink-exact")._networks()
+    assert callable(networks.cut_and_masked) and callable(networks.collected)
+
+
 def test_masking_ends_with_the_network_that_shrinking_ends_with():
     """What shrink-time compares does the same work: else its ratio would say nothing."""
-    course = module("shrinking").Course
+    course = module("shrinking._course").Course
     small = course("digits", "mlp:64-32", 600, {"epochs": 6, "batch_size": 64, "size": "1k params"})
-    _, _, difference = module("shrink_time")._pair(small, small.task(), 0)
+    _, _, difference = module("shrink-time")._pair(small, small.task(), 0)
     assert difference < 1e-5

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks import faults
+    from benchmarks.faults import faults
 finally:
     sys.path.remove(str(ROOT))
 

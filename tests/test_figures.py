@@ -15,11 +15,11 @@ from netdial.papers import EXPERIMENTS
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks.__main__ import names
+    from benchmarks.__main__ import modules
 finally:
     sys.path.remove(str(ROOT))
 
-COMMANDS = {f"python -m benchmarks {name}" for name in names()} | {
+COMMANDS = {f"python -m benchmarks {name}" for name in modules()} | {
     f"netdial reproduce {name}" for name in EXPERIMENTS
 }
 LOG = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
@@ -133,7 +133,7 @@ def test_a_row_of_the_summary_is_in_the_entries_of_its_date(row: list[str]) -> N
 
 def test_every_figure_with_an_entry_is_in_the_summary_and_the_log_is_newest_first() -> None:
     headings = [line for line in LOG.splitlines() if re.match(r"## \d{4}-", line)]
-    measured = set(re.findall(r"`([a-z0-9-]+)`", "\n".join(headings))) & set(names())
+    measured = set(re.findall(r"`([a-z0-9-]+)`", "\n".join(headings))) & modules().keys()
     assert len(measured) > 10
     assert measured <= {row[3].strip("`").split()[-1] for row in summary()}
     days = [heading[3:13] for heading in headings]

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("pandas")
 sys.path.insert(0, str(Path(__file__).parent.parent))
 try:
-    from benchmarks import fuzz
-    from benchmarks._samples import SAMPLES
+    from benchmarks.faults import fuzz
+    from benchmarks.faults._samples import SAMPLES
 finally:
     sys.path.pop(0)
 

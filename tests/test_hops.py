@@ -16,7 +16,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_files_are_those_of_calls_that_are_given_the_value() -> None:
-    from benchmarks._following import Follower
+    from benchmarks.house._following import Follower
 
     from netdial.core.best import Row, one_se
 
@@ -39,7 +39,7 @@ def test_files_are_those_of_calls_that_are_given_the_value() -> None:
 
 
 def test_what_hands_a_value_on_is_on_its_way() -> None:
-    from benchmarks._following import Visit
+    from benchmarks.house._following import Visit
 
     maker = Visit("b.py", "make", given=False)
     user = Visit("a.py", "use", given=False, handed=[maker])
@@ -48,7 +48,7 @@ def test_what_hands_a_value_on_is_on_its_way() -> None:
 
 @pytest.mark.slow
 def test_the_ways_of_lam_and_of_a_dead_channel() -> None:
-    from benchmarks.hops import measure
+    from benchmarks.house.hops import measure
 
     found = {row["what"]: row for row in measure(quick=True).rows}
     lam = str(found["lam"]["which"]).split(" -> ")

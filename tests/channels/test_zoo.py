@@ -15,8 +15,8 @@ try:
     from benchmarks.networks.first import blocks
     from benchmarks.networks.inputs import Maker
     from benchmarks.networks.registry import SAMPLES, own
-    from benchmarks.zoo import _outcome
-    from benchmarks.zoo_train import STEPS, _made, steps
+    from benchmarks.zoo.zoo import _outcome
+    from benchmarks.zoo.zoo_train import STEPS, _made, steps
 finally:
     sys.path.remove(str(ROOT))
 

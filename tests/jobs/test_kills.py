@@ -18,7 +18,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_fit_that_is_killed_goes_on_to_the_same_result() -> None:
-    from benchmarks.kills import Fate, Scene, kills
+    from benchmarks.faults.kills import Fate, Scene, kills
 
     scene = Scene("fit", SMALL, f"{SMALL} --resume")
     fates = [fate for _, _, fate in kills([scene], 6, seed=1)]
@@ -27,7 +27,7 @@ def test_a_fit_that_is_killed_goes_on_to_the_same_result() -> None:
 
 
 def test_a_difference_is_found(tmp_path: Path) -> None:
-    from benchmarks.kills import difference, result
+    from benchmarks.faults.kills import difference, result
 
     (tmp_path / "records.jsonl").write_text('{"name": "a", "value": 1}\n{"name": "x_seconds"}\n')
     (tmp_path / "log.txt").write_text("epoch 1/2  fit 0.5  0.25 s\n")

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(900)  # Ray takes minutes to start on a machine
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks._sweeping import drive, ends, of_training, until, working
+    from benchmarks.sweeps._sweeping import drive, ends, of_training, until, working
 finally:
     sys.path.remove(str(ROOT))
 

@@ -22,7 +22,7 @@ from netdial.sweeps.spec import SweepSpec, read_spec
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks._sweeping import drive, ends, of_training
+    from benchmarks.sweeps._sweeping import drive, ends, of_training
 finally:
     sys.path.remove(str(ROOT))
 

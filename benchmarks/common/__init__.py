@@ -1,0 +1,1 @@
+"""What figures of several areas share: results, times, data, problems, a peer."""

@@ -1,0 +1,1 @@
+"""Compressed networks: their size at what loss, and their file."""

@@ -1,0 +1,1 @@
+"""The file of a compressed network: coders, side information, speed, damage."""

@@ -1,0 +1,1 @@
+"""Size of compressed networks, beside what is lost, and beside other ways."""

@@ -1,0 +1,1 @@
+"""What is to go wrong without harm: wrong use, damaged files, kills."""

@@ -1,0 +1,1 @@
+"""The project itself: how its source is built, and a newcomer's first minutes."""

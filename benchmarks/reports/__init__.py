@@ -1,0 +1,1 @@
+"""Reports in a browser: size and speed."""

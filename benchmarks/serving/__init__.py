@@ -1,0 +1,1 @@
+"""A server of a family: requests per second, first answers, long use."""

@@ -1,0 +1,1 @@
+"""Sweeps: kills, overhead, scale."""

@@ -1,0 +1,1 @@
+"""Whether a family is worth it: against rivals in equal processor time."""
