@@ -25,7 +25,7 @@ from netdial.jobs.analyses.slimming import Slimming
 from netdial.jobs.analyses.tuned import RoundOptions, TuningOptions
 from netdial.jobs.analyses.weighed import EvidenceOptions
 from netdial.measure import calibrate, intervals, recalibrate
-from netdial.models.door import ready
+from netdial.models.ready import ready
 from netdial.models.use import Use
 from netdial.pruning.channels import Limits, Options
 from netdial.pruning.channels.latency import Rounding

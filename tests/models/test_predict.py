@@ -280,7 +280,7 @@ def test_images_are_read_as_in_training() -> None:
         *("images", "classification", part, part, part, 2, ("cat", "dog"), {"pixels": pixels}, {})
     )
     net = nd.build("linear", input_shape=(3, 4, 4), n_outputs=2)
-    from netdial.models.door import ready
+    from netdial.models.ready import ready
 
     model: Any = ready(net, use_of(data, net))
     found = model.predict(x.numpy())

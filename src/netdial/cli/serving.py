@@ -96,7 +96,7 @@ def _served(path: Path, limits: ServerLimits, data_dir: str | None, *, trust: bo
     import torch
 
     from netdial.core.errors import ConfigError
-    from netdial.models.door import load_model
+    from netdial.models.door import open_model
     from netdial.models.use import Use
     from netdial.runs.run import Run
     from netdial.serve.app import Served
@@ -104,7 +104,7 @@ def _served(path: Path, limits: ServerLimits, data_dir: str | None, *, trust: bo
 
     is_run = any((path / name).exists() for name in ("records.jsonl", "DONE"))
     run = Run.open(path) if is_run else None
-    loaded, more = load_model(path) if run is None else _of_run(run, data_dir, trust=trust), {}
+    loaded, more = open_model(path) if run is None else _of_run(run, data_dir, trust=trust), {}
     use: Use | None = getattr(loaded, "use", None)
     if use is None:
         raise ConfigError(
@@ -128,12 +128,13 @@ def _of_run(run: Any, data_dir: str | None, *, trust: bool) -> Any:
     from netdial.core.storage.container import read_plain
     from netdial.jobs.opening import open_family
     from netdial.jobs.ways import way_of
-    from netdial.models.door import load_model, ready
+    from netdial.models.door import open_model
+    from netdial.models.ready import ready
     from netdial.models.use import read_use
     from netdial.runs.schemas.done import FAMILY_FILE
 
     if not way_of(run).makes_family:
-        return load_model(run.path)
+        return open_model(run.path)
     family = open_family(run, data_dir, trust=trust)
     file = run.model_path / FAMILY_FILE
     return ready(family, read_use(file, read_plain(file)["meta"]))

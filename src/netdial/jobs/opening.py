@@ -17,7 +17,7 @@ from netdial.jobs.records.scoring import constant_scores, scores
 from netdial.jobs.request import refuse_difference, refuse_other_rows
 from netdial.jobs.ways import way_of
 from netdial.measure import Path, evaluate
-from netdial.models.door import load_model
+from netdial.models.door import open_model
 from netdial.models.family import load_family
 from netdial.models.use import read_use
 from netdial.runs.run import Run
@@ -73,7 +73,7 @@ def open_network(run: Run, data_dir: str | None = None, *, trust: bool = False) 
             f"{run.path}: is a run of netdial {way}, which left no model; look at it with netdial report, or fit a family"
         )
     own = load_net(run.config, data_dir, trust=trust) if is_function(run.config["data"]) else None
-    model: nn.Module = load_model(run.path, own)
+    model: nn.Module = open_model(run.path, own)
     return model
 
 

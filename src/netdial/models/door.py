@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
-from torch import fx, nn
+from torch import nn
 
 from netdial.core.arguments import checked, expect
-from netdial.core.errors import CheckpointError, ConfigError, warn
-from netdial.core.inputs import as_its_class, taken_in
+from netdial.core.errors import CheckpointError, ConfigError
+from netdial.core.inputs import as_its_class
 from netdial.core.storage.boundary import read_json
 from netdial.data.dataset import Splits
 from netdial.family.family import Family
@@ -28,19 +28,14 @@ from netdial.models.described import description
 from netdial.models.family import save_family
 from netdial.models.kinds import CHECKPOINT, KINDS, RUN, recognise
 from netdial.models.member import KIND, files_of, save_member
-from netdial.models.predict import predictions
 from netdial.models.programs import write_program
+from netdial.models.ready import ready
 from netdial.models.use import Use, read_use, use_of
 from netdial.nets import built_as
 from netdial.nets.foreign import copy_network
 from netdial.pruning.channels.reducing import Pruned
 from netdial.shrinking.shrink import Shrunk
 from netdial.structure.derived import DerivedNetwork
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-Net = TypeVar("Net", bound=nn.Module)
 
 PROGRAMS = {".onnx": "onnx", ".pt2": "torch-export"}
 """Suffixes of files that hold a member as a program."""
@@ -217,6 +212,11 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
         CheckpointError: the file is missing, damaged, changed, of a newer format or no model; or the network given is of
             another architecture. The message says which.
     """
+    return as_its_class(open_model(path, net))
+
+
+def open_model(path: str | Path, net: nn.Module | None = None) -> Any:
+    """Returns the same, but a network of several inputs or outputs as one from one tensor to the scored one."""
     found = recognise(Path(path))
     if found.kind not in KINDS:
         raise CheckpointError(f"{found.path}: {found.summary}, no model to load; {found.opens}")
@@ -231,7 +231,7 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
     model = kind.load(found.path, net)
     if not isinstance(model, nn.Module):
         return model
-    return as_its_class(ready(model, read_use(found.path, kind.about(found.path))))
+    return ready(model, read_use(found.path, kind.about(found.path)))
 
 
 @checked
@@ -261,89 +261,13 @@ def inspect(path: str | Path) -> ModelFile:
     )
 
 
-class Predicts:
-    """What a loaded model can do besides: predict from rows as people have them.
-
-    Attributes:
-        use: how the model is used; None if its file does not say.
-    """
-
-    use: Use | None
-
-    def predict(
-        self,
-        rows: Any,
-        *,
-        lam: float | None = None,
-        n_samples: int = 0,
-        level: float = 0.9,
-        seed: int = 0,
-    ) -> pd.DataFrame:
-        """Returns predictions as a table, one line for each row; see ``netdial.models.predict.predictions``.
-
-        Warns of what training did not show.
-        """
-        assert isinstance(self, nn.Module)
-        if self.use is None:
-            raise ConfigError(
-                "this model does not say how rows become inputs; save it with nd.save(…, data=what it was trained on), or "
-                "call it on tensors as the network takes them"
-            )
-        found, remarks = predictions(
-            taken_in(self), self.use, rows, lam=lam, n_samples=n_samples, level=level, seed=seed
-        )
-        if remarks:
-            warn("; ".join(remarks))
-        return found
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Copies and pickles as the class of before, made ready again."""
-        whole = super().__reduce_ex__(protocol)
-        bases = type(self).__bases__
-        if isinstance(whole, tuple) and whole[1] == (type(self),):  # by copyreg.__newobj__
-            return (_revived, (bases[1],), *whole[2:])
-        return whole
-
-
-def ready(model: Net, use: Use | None) -> Net:
-    """Returns a model that can ``predict``: the same object, of a class that adds it to its own.
-
-    A network stays as it is if nothing is known of its use, or if its class has a method ``predict`` of its own. That of a
-    family takes parameters and tensors, which is ``outputs``, too; a loaded one predicts from rows.
-    """
-    own = getattr(type(model), "predict", None)
-    if own is Family.predict or (own is None and use is not None):
-        use = None if use is None else use.reading(model)
-        if isinstance(model, fx.GraphModule):
-            _make_graph_ready(model, use)
-        else:
-            model.__class__ = _ready(type(model))
-        model.use = use  # type: ignore[assignment]
-    return model
-
-
-def _make_graph_ready(graph: fx.GraphModule, use: Use | None) -> None:
-    """Gives a graph a class of its own again, as torch does, but one that can ``predict``.
-
-    Every graph is the only object of its class, which holds its code. A class derived from that one would be taken for the
-    kind of the graph when it is copied, and the copy would call itself without end.
-    """
-    kind = next(c for c in type(graph).__mro__ if not c.__qualname__.endswith("GraphModuleImpl"))
-    base = _ready(kind)
-    base.use = use  # copies of a graph take no attributes along
-    graph.__class__ = type(base.__new__(base))
-    graph.recompile()
-
-
-def _ready(base: type) -> Any:
-    return type(
-        base.__name__, (Predicts, base), {"__module__": base.__module__, "__doc__": base.__doc__}
-    )
-
-
-def _revived(base: type) -> Any:
-    made = _ready(base)
-    return made.__new__(made)
-
-
-__all__ = ["CHECKPOINT", "PROGRAMS", "RUN", "ModelFile", "inspect", "load_model", "save"]
+__all__ = [
+    "CHECKPOINT",
+    "PROGRAMS",
+    "RUN",
+    "ModelFile",
+    "inspect",
+    "load_model",
+    "open_model",
+    "save",
+]

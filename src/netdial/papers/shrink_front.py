@@ -18,7 +18,7 @@ import torch
 from netdial.core.errors import unknown
 from netdial.data import load_data
 from netdial.measure.latency import quiet_ms
-from netdial.models.door import load_model
+from netdial.models.door import open_model
 from netdial.papers.lab.front_arms import FrontProblem, again, all_arms, trained_arms
 from netdial.papers.lab.fronts import (
     FrontNetwork,
@@ -177,7 +177,7 @@ def _input_shape(lab: Lab, problem: FrontProblem) -> tuple[int, ...]:
 def _add_latency(rows: Sequence[dict[str, Any]], shape: tuple[int, ...]) -> None:
     """Adds to each level how much faster the smaller network is: the two networks, timed side by side."""
     for row in rows:
-        nets = [load_model(Path(run)) for run in row["runs"]]
+        nets = [open_model(Path(run)) for run in row["runs"]]
         for batch in _BATCHES:
             mine, other = quiet_ms(nets, torch.zeros(batch, *shape))
             row[f"faster_{batch}"] = other / mine

@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
 from netdial.core.errors import ConfigError, TraceError, first_line, some_of
-from netdial.core.inputs import OneTensor, Packing, PartedInputs, ScoredOutput, structured
+from netdial.core.inputs import Packing, PartedInputs, ScoredOutput, own_class, structured
 from netdial.core.outputs import contents_kept, evaluating, same_outputs
 from netdial.data.dataset import Dataset, match
 from netdial.data.memory import Loader
@@ -85,8 +85,9 @@ def asked(
 
 def _arguments(net: nn.Module) -> Collection[str]:
     """Returns the names of the arguments that a network's class takes."""
-    kind: Any = type(net).__bases__[1] if isinstance(net, OneTensor) else type(net)
-    forward = getattr(kind, "forward", None)  # a scripted network's class has none to look at
+    forward = getattr(
+        own_class(net), "forward", None
+    )  # a scripted network's class has none to look at
     return () if forward is None else inspect.signature(forward).parameters.keys()
 
 

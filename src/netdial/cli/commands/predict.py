@@ -59,7 +59,7 @@ def predict(
     from netdial.core.storage.files import check_writable
     from netdial.core.storage.places import check_replaceable
     from netdial.models.described import described
-    from netdial.models.door import load_model
+    from netdial.models.door import open_model
     from netdial.models.predict import predictions
     from netdial.models.use import Use
 
@@ -67,7 +67,7 @@ def predict(
         _check_ending(out)
         check_replaceable(out, "a table of predictions", Path.is_file, [table, path])
         check_writable(out)
-    loaded = load_model(path)
+    loaded = open_model(path)
     if isinstance(loaded, dict):
         described(path, {})  # refuses tensors of which nobody knows the network
     use: Use | None = getattr(loaded, "use", None)

@@ -63,7 +63,7 @@ class OneTensor(nn.Module):
         kept: Any = super().__reduce_ex__(protocol)
         if kept[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
             return kept
-        return _empty, (type(self).__bases__[1], *kept[1][1:]), *kept[2:]
+        return _empty, (own_class(self), *kept[1][1:]), *kept[2:]
 
 
 class PretrainedOneTensor(OneTensor):
@@ -75,8 +75,7 @@ class PretrainedOneTensor(OneTensor):
         Raises:
             ConfigError: the configuration cannot say how the model was cut.
         """
-        own = type(self).__bases__[1]
-        return fitting(self, own, self.packing).save_pretrained(*args, **kwargs)
+        return fitting(self, own_class(self), self.packing).save_pretrained(*args, **kwargs)
 
 
 class OneTensorGraph(fx.GraphModule):
@@ -161,6 +160,14 @@ def _beside(net: nn.Module) -> Any:
     for held in ("_modules", "_parameters", "_buffers"):
         setattr(made, held, dict(vars(net)[held]))
     return made
+
+
+def own_class(net: nn.Module) -> type[nn.Module]:
+    """Returns the class of a network as the user wrote it."""
+    if not isinstance(net, OneTensor):
+        return type(net)
+    before = (OneTensor, PretrainedOneTensor)
+    return next(kind for kind in type(net).__mro__ if kind.__bases__[0] in before).__bases__[1]
 
 
 def as_taken(

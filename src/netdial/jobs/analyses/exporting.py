@@ -15,7 +15,7 @@ from netdial.models.compressed import CUT
 from netdial.models.compressed import KIND as COMPRESSED
 from netdial.models.derived import example_of
 from netdial.models.described import described
-from netdial.models.door import inspect, load_model
+from netdial.models.door import inspect, open_model
 from netdial.models.kinds import recognise
 from netdial.models.member import Exported, save_member
 from netdial.models.programs import write_program
@@ -30,7 +30,7 @@ def export_file(path: Path, lam: float | None, format: str, out: Path) -> Export
         ConfigError: λ is missing or too many, the file is in that format, or does not say what its network takes.
         CheckpointError: the file is damaged, or no model.
     """
-    model, about = load_model(path), dict(inspect(path).about)
+    model, about = open_model(path), dict(inspect(path).about)
     check_lam(path, model, lam)
     if isinstance(model, Family) and lam is not None:
         use = read_use(path, about)

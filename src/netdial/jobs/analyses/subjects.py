@@ -27,7 +27,7 @@ from netdial.models.cut.recipe import PRUNED, SHRUNKEN
 from netdial.models.derived import KIND as DERIVED_NETWORK
 from netdial.models.derived import STRUCTURE, how_derived
 from netdial.models.described import described
-from netdial.models.door import inspect, load_model
+from netdial.models.door import inspect, open_model
 from netdial.models.kinds import KINDS, Found, recognise
 from netdial.models.use import Use, is_read_alike, read_use, use_of
 from netdial.runs.curves import headline, members
@@ -135,7 +135,7 @@ def from_run(
             f"--lam {lam:g}: run {run.name} has one network and no complexity values; leave it out"
         )
     data = open_task(run, data_dir, trust=trust)
-    net = load_model(run.path, None if recipe else load_net(run.config, data_dir, trust=trust))
+    net = open_model(run.path, None if recipe else load_net(run.config, data_dir, trust=trust))
     made = how_built(recognise(run.path))
     weights = as_trained(run, data)["class_weight"]
     use = use_of(data, net)
@@ -185,7 +185,7 @@ def from_file(
     name = data or about.get("data")
     if not isinstance(name, str):
         raise ConfigError(f"{path}: does not say which data the model was trained on; give --data")
-    model = load_model(path)
+    model = open_model(path)
     if not isinstance(model, nn.Module):
         described(path, about)  # refuses tensors of which nobody knows the network
     shape = (about.get("net") or {}).get("input_shape", [])
