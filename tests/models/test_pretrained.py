@@ -176,3 +176,23 @@ def test_heads_that_lie_in_one_leaf_are_written_and_words_are_made(tmp_path: Pat
         for model in (again, opened):
             assert torch.allclose(model(WORDS).logits, right, atol=1e-5)
     assert torch.equal(again.generate(WORDS, **told), opened.generate(WORDS, **told))
+
+
+@pytest.mark.slow
+def test_a_loss_of_what_a_model_gives(tmp_path: Path) -> None:
+    config = transformers.BertConfig(
+        **SMALL, vocab_size=50, max_position_embeddings=8, output_hidden_states=True
+    )
+    torch.manual_seed(0)
+    net, mask = transformers.BertForSequenceClassification(config), torch.ones_like(WORDS)
+
+    def loss(found: Any, y: torch.Tensor) -> torch.Tensor:
+        size = found.hidden_states[-1].square().mean()
+        return nn.functional.cross_entropy(found.logits, y) + 0.01 * size
+
+    given = {"input_ids": WORDS, "attention_mask": mask}
+    shrunk = nd.shrink(net, (given, WORDS[:, 0] % 3), loss=loss, epochs=2, lam=0.01)
+    nd.save(shrunk, tmp_path / "small")
+    again = nd.load_model(tmp_path / "small", net)
+    assert torch.allclose(again(WORDS).logits, shrunk.net.eval()(**given)["logits"], atol=1e-6)
+    assert float(loss(again(**given), WORDS[:, 0] % 3)) > 0

@@ -50,7 +50,7 @@ class OutputLayout:
 def together(found: Any) -> Tensor:
     """Returns all tensors that a network gives for B examples as one, ``[B, F]``."""
     parts = list(tensors_in(found))
-    rows = next((len(part) for part in parts if part.ndim), 1)
+    rows = next((part.shape[0] for part in parts if part.ndim), 1)
     flat = [part.reshape(rows, -1) if part.ndim else part.expand(rows, 1) for part in parts]
     kind = next(
         (part.dtype for part in flat if part.is_floating_point()), torch.get_default_dtype()
