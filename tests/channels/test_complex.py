@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial.channels.collect import collect
 from netdial.channels.graph import Graph
 from netdial.core.errors import ConfigError
 
@@ -100,3 +101,28 @@ def test_numbers_that_files_cannot_hold_are_refused_in_words(tmp_path: Path) -> 
     family = nd.fit(net, DATA, epochs=1, batch_size=8, loss=F.mse_loss)
     with pytest.raises(ConfigError, match=r"wide is torch.complex128.*torch.complex64"):
         nd.save(family, tmp_path / "member.safetensors", lam=1.0)
+
+
+class Mixed(nn.Module):
+    """The lowest frequencies of a series, mixed by one complex matrix for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.into, self.out = nn.Conv1d(2, 6, 1), nn.Conv1d(6, 3, 1)
+        self.weights = nn.Parameter(torch.randn(6, 6, 4, dtype=torch.cdouble))
+
+    def forward(self, x: Tensor) -> Tensor:
+        low = torch.fft.rfft(self.into(x.transpose(1, 2)))[..., :4]
+        return self.out(torch.fft.irfft(torch.einsum("bim,iom->bom", low, self.weights), n=16))
+
+
+def test_channels_that_are_0_leave_a_spectrum() -> None:
+    net, x = Mixed().double(), X.double()
+    with torch.no_grad():
+        net.into.weight[[1, 4]] = 0
+        net.into.bias[[1, 4]] = 0
+    due = net(x)
+    graph, _ = collect(Graph.of(net, x[:2]))
+    assert graph.widths["into"] == 4
+    torch.testing.assert_close(graph.traced(x), due, rtol=1e-12, atol=1e-12)

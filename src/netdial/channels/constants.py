@@ -110,6 +110,8 @@ class _Known(Recording):
             return _product(*args)
         if node.target is F.scaled_dot_product_attention:
             return self._attended(node, args, kwargs)
+        if str(name).startswith("fft_"):
+            return _twice(self._bind(node), args, kwargs)
         out = self._plain(node, args, kwargs)
         return _over(out, args) if name in _QUOTIENTS or name == "normalize" else out
 
@@ -167,7 +169,7 @@ class _Known(Recording):
         out = getattr(self, node.op)(node.target, args, kwargs)
         parts = [part for part in (*args, *kwargs.values()) if isinstance(part, Tensor)]
         if isinstance(out, Tensor) and any(_has_nan(part) for part in parts):
-            if not out.is_floating_point():
+            if not _may_be_nan(out):
                 return _unknown(out)
             rule = (
                 MODULES.get(type(self.fetch_attr(str(node.target))))
@@ -263,6 +265,15 @@ def _sum(call: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, A
     return out.masked_fill(reach > 0, torch.nan)
 
 
+def _twice(call: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Returns a transform, known where other numbers give the same: NaN spreads to signals that are computed together."""
+    x, *rest = args
+    others = torch.linspace(1, 2, x.numel()).square().view(x.shape).to(x)
+    found = call(_without_nan(x), *rest, **kwargs)
+    again = call(x.where(~x.isnan(), others), *rest, **kwargs)
+    return found.masked_fill(found != again, torch.nan)
+
+
 def _recurrent(module: nn.RNNBase, result: Any) -> Any:
     """Returns the outputs of a recurrence: 0 for units of which all weights and biases are 0, the others unknown."""
     out, state = _unknown(result)
@@ -289,8 +300,7 @@ def _product(one: Any, other: Any) -> Any:
     out = one * other
     if not isinstance(out, Tensor):
         return out
-    zeros = [part == 0 for part in (one, other) if isinstance(part, Tensor)]
-    zeros += [torch.tensor(part == 0) for part in (one, other) if not isinstance(part, Tensor)]
+    zeros = [torch.as_tensor(part == 0) for part in (one, other)]
     return out.masked_fill(zeros[0] | zeros[1], 0)
 
 
@@ -305,7 +315,7 @@ def _over(out: Any, args: tuple[Any, ...]) -> Any:
 def _spread(out: Tensor, parts: list[Tensor]) -> Tensor:
     """Returns the result, unknown wherever any input is: an activation may make a number of NaN."""
     for part in parts:
-        if part.is_floating_point():
+        if _may_be_nan(part):
             out = out.masked_fill(part.isnan().expand_as(out), torch.nan)
     return out
 
@@ -322,15 +332,18 @@ def _places_unknown(args: tuple[Any, ...]) -> bool:
     return known and any(isinstance(part, Tensor) and _has_nan(part) for part in places)
 
 
+def _may_be_nan(part: Tensor) -> bool:
+    return part.is_floating_point() or part.is_complex()
+
+
 def _has_nan(part: Tensor) -> bool:
-    return (part.is_floating_point() or part.is_complex()) and bool(part.isnan().any())
+    return _may_be_nan(part) and bool(part.isnan().any())
 
 
 def _unknown(result: Any) -> Any:
     """Returns a result of the same shapes of which nothing is known."""
     if isinstance(result, Tensor):
-        known = result.is_floating_point() or result.is_complex()
-        kind = result.dtype if known else torch.get_default_dtype()
+        kind = result.dtype if _may_be_nan(result) else torch.get_default_dtype()
         return torch.full(result.shape, torch.nan, dtype=kind, device=result.device)
     if isinstance(result, tuple | list):
         return tuple(_unknown(part) for part in result)
