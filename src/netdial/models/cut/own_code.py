@@ -166,10 +166,8 @@ class _Search:
                 if not through:
                     self.undo()
                     return "" if first is None else first.why
-                numbers, fault = through[
-                    0
-                ]  # nothing fails, and another may set right what comes of it
-                self._set(numbers)
+                numbers, fault = through[0]
+                self._set(numbers)  # nothing fails, and another may set right what comes of it
         return ""
 
     def undo(self, held: int = 0) -> None:
