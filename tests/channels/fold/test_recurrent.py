@@ -295,6 +295,7 @@ class Bent(nn.Module):
 
 
 @pytest.mark.parametrize("cells", [False, True])
+@pytest.mark.filterwarnings("ignore:.*what comes back is a graph")
 def test_switches_that_stay_are_saved_and_put_back(cells: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     shrunk = nd.shrink(Bent(cells), sequences(), lam=0.1, epochs=2, batch_size=32)

@@ -91,6 +91,7 @@ def test_switches_stand_on_units_that_run_over_packed_sequences(kind: Any) -> No
         assert same_outputs(evaluated(masked, ids), evaluated(small, ids), tolerance=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:.*what comes back is a graph")
 def test_a_tagger_over_packed_sequences_shrinks_and_is_loaded(
     tmp_path: Path,
 ) -> None:
