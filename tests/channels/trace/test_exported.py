@@ -259,6 +259,7 @@ def test_only_export_can_trace_these_and_cuts_are_exact(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*what comes back is a graph")
 @pytest.mark.parametrize(
     "name",
     ["vectors", *(pytest.param(n, marks=pytest.mark.slow) for n in ONLY if n != "vectors")],
