@@ -68,7 +68,7 @@ def called(net: nn.Module, inputs: Any) -> Any:
     """Returns what a network gives, called by its own arguments."""
     if isinstance(inputs, dict):
         return net(**inputs)
-    return net(*inputs) if isinstance(inputs, tuple) else net(inputs)
+    return net(*inputs) if isinstance(inputs, tuple) else net(x=inputs)
 
 
 def slimmed(net: nn.Module, inputs: Any) -> Pruned:
