@@ -44,8 +44,9 @@ def fitting(net: Any, kind: type[Any], packing: Packing | None) -> Any:
     cut = _Cut(net, kind, packing)
     own = sum(map(math.prod, cut.needed.values()))
     config, size = cut.smallest(copy.deepcopy(net.config))
-    heads = getattr(config, "num_attention_heads", 0)
-    if size > own and heads and getattr(config, "head_dim", None) is None:
+    counts = [getattr(config, name, None) for name in ("num_attention_heads", "hidden_size")]
+    is_one = all(type(count) is int and count > 0 for count in counts)  # stages have lists of them
+    if size > own and is_one and getattr(config, "head_dim", None) is None:
         apart = copy.deepcopy(
             net.config
         )  # some classes read a size of heads that their configuration leaves out
