@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from netdial.core.errors import ConfigError
 from netdial.nets.named import build
 from netdial.papers import perform
+from netdial.papers.lab.front_arms import trained_arms
 from netdial.papers.lab.fronts import (
     FrontNetwork,
     affordable,
@@ -96,6 +97,14 @@ def test_every_size_that_is_drawn_lies_between_the_smallest_network_and_the_star
         return sum(p.numel() for p in net.parameters())
 
     assert count(*[1] * len(problem.start)) < low < high < count()
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_all_arms_draw_rates_and_decays_from_the_same_ranges(name: str) -> None:
+    problem = PROBLEMS[name]
+    for arm in trained_arms(problem).values():
+        for what, (low, high) in (("lr", problem.rates), ("lam2", problem.decays)):
+            assert arm["space"][what] == {"low": low, "high": high, "log": True}
 
 
 @pytest.mark.slow

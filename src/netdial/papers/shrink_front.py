@@ -47,7 +47,7 @@ _BATCHES = (1, 64)
 PROBLEMS = {
     "covertype": FrontProblem(
         "covertype_15120.parquet", "Cover_Type", (200, 200, 200), "mlp", 60, 24, (600, 40_000), (600, 2_500),
-        reference="COVER_FC",
+        rates=(8e-3, 4e-2), decays=(1e-3, 1e-1), deadline=0.3, reference="COVER_FC",
     ),
     "mnist": FrontProblem("mnist", None, (300, 100), "mlp", 10, 8, (1_000, 60_000), (1_000, 3_750)),
     "cifar10": FrontProblem(
@@ -231,6 +231,6 @@ def _settings(problem: FrontProblem) -> dict[str, Any]:
         "epochs": problem.epochs,
         "parameters to arrive at": list(problem.sizes),
         "learning rate": list(problem.rates),
-        "weight penalty": "1e-6 … 1e-3",
+        "weight penalty": list(problem.decays),
         "batch size": problem.batch,
     }

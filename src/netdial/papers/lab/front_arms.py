@@ -48,7 +48,8 @@ class FrontProblem:
         sizes: smallest and largest number of parameters that is drawn.
         batch: examples in a batch.
         inputs: whether inputs go, too: features of linear layers.
-        rates: range of the learning rate.
+        rates, decays: range of the learning rate, and of the penalty on the weights, for all arms.
+        deadline: share of a training after which a network that shrinks has its size.
         small: sizes of the quick version, whose network to shrink from is narrower.
         collect: steps between two collections; 0 for one an epoch.
         reference: name of the draft's result on these data; empty if there is none.
@@ -65,6 +66,8 @@ class FrontProblem:
     batch: int = 256
     inputs: bool = True
     rates: tuple[float, float] = (3e-3, 3e-2)
+    decays: tuple[float, float] = (1e-6, 1e-3)
+    deadline: float = 0.4
     collect: int = 0
     reference: str = ""
 
@@ -96,7 +99,7 @@ class FrontProblem:
 
 
 _FIXED = {"lam": 0.0, "start": "unit"}
-_SHRINKING = {"wait": 0.3, "deadline": 0.4, "switch_rate": 1.0}
+_SHRINKING = {"wait": 0.3, "switch_rate": 1.0}
 """A channel is worth what it is once the network has learned something; most of training is for what is left. Switches that
 move fast tell sooner what channels are worth: validation accuracy is 1.3 points higher than at the usual rate."""
 
@@ -105,8 +108,8 @@ def trained_arms(problem: FrontProblem) -> dict[str, Arm]:
     """Returns the arms of random search, each as the keys of its sweep."""
     shared, (low, high) = problem.shared, problem.sizes
     space: dict[str, Any] = {
-        "lr": {"low": problem.rates[0], "high": problem.rates[1], "log": True},
-        "lam2": {"low": 1e-6, "high": 1e-3, "log": True},
+        name: {"low": least, "high": most, "log": True}
+        for name, (least, most) in (("lr", problem.rates), ("lam2", problem.decays))
     }
     places = [f"w{number}" for number in range(1, len(problem.start) + 1)]
     width = {
@@ -114,6 +117,7 @@ def trained_arms(problem: FrontProblem) -> dict[str, Arm]:
         for place, most in zip(places, problem.start, strict=True)
     }
     shrinking = {**_SHRINKING, "model": problem.model(), "size": "{n} params"}
+    shrinking |= {"deadline": problem.deadline}
     shrinking |= {"collect_every": problem.collect} if problem.collect else {}
     size = {"n": {"low": low, "high": high, "log": True}}
     each = [f"{{{place}}}" for place in places]
