@@ -201,3 +201,17 @@ def test_a_first_call_that_goes_another_way_makes_no_other_network(
     (lam,) = small.family.config.lams
     wanted = small.family.export(lam)(x, labels)
     torch.testing.assert_close(again(x, labels), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [{"x": X, "z": Z}, {"z": Z, "x": X}])
+def test_programs_take_inputs_by_their_names(given: dict[str, Tensor], tmp_path: Path) -> None:
+    small = nd.slim(Net(PACKS["a dict"]), share=0.3, example=given)
+    nd.save(small, tmp_path / "net.pt2")
+    program: Any = torch.export.load(tmp_path / "net.pt2").module()
+    found, right = program(z=Z[:5], x=X[:5]), small.net.eval()(x=X[:5], z=Z[:5])
+    assert all(torch.allclose(found[name], right[name], atol=1e-6) for name in ("side", "logits"))
+    one = nd.slim(Net(PACKS["a dict"]), share=0.3, example=(X, Z))
+    nd.save(one, tmp_path / "net.pt2")
+    found = torch.export.load(tmp_path / "net.pt2").module()(X[:5], Z[:5])
+    assert torch.allclose(found["logits"], one.net.eval()(X[:5], Z[:5])["logits"], atol=1e-6)

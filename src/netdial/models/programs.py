@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from netdial.channels.trace.ready import DataDetached, quiet
 from netdial.core.errors import ConfigError, ShapeError, TraceError, first_line, missing_extra
 from netdial.core.inputs import (
     AnyOneTensor,
+    Packing,
     PartedInputs,
     as_packed,
     is_several,
@@ -139,15 +141,43 @@ class _Own(nn.Module):
         return structured(self.net.whole(*args, **kwargs))
 
 
+def _by_name(program: nn.Module, packing: Packing) -> nn.Module:
+    """Returns a module that takes inputs as its network was given them: those with names by their names."""
+
+    class ByName(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.own = program
+
+        def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:
+            return self.own(*args, *(kwargs[name] for name in packing.names if name))
+
+    names = ["self", *(name or f"input_{at}" for at, name in enumerate(packing.names))]
+    taken = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    ByName.forward.__signature__ = Signature(taken)  # type: ignore[attr-defined]
+    return ByName()
+
+
 def torch_export(job: ExportJob) -> tuple[int, float]:
     """Writes a ``torch.export`` program; returns its size in bytes and the largest difference found."""
     x = job.inputs()
     buffer = io.BytesIO()
     with _tracing(job, "torch-export"):
-        program = torch.export.export(job.program, x, dynamic_shapes=_dynamic_batch(job, x))
+        packing = packing_of(job.net)
+        module, given = job.program, (x, dict[str, Tensor]())
+        shapes: Any = _dynamic_batch(job, x)
+        if packing is not None and any(packing.names):
+            module, given = _by_name(job.program, packing), packing.call(x)
+            shapes = {name: {0: torch.export.Dim("batch")} for name in _names(job, x)}
+        program = torch.export.export(module, *given, dynamic_shapes=shapes)
         torch.export.save(program, buffer)
         buffer.seek(0)
-        run = torch.export.load(buffer).module()
+        loaded = torch.export.load(buffer).module()
+
+        def run(*batch: Tensor) -> Any:
+            args, kwargs = (batch, {}) if packing is None else packing.call(batch)
+            return loaded(*args, **kwargs)
+
         difference = _compare(job.program, run, x)
     content = buffer.getvalue()
     write_bytes(job.path, content)
