@@ -214,7 +214,7 @@ class ShrinkMethod:
             bad = [n for n, p in state.module.named_parameters() if not bool(p.isfinite().all())]
             raise NonFiniteError(
                 f"step {state.step}: the loss is {float(fit)}; not finite: {', '.join(bad) or 'no parameter'}; "
-                "lower lr, set clip to 1, or check the data for huge values"
+                "lower lr or switch_rate, set clip to 1, or check the data for huge values"
             )
         (share * nll.sum() / size_).backward()
         if workers.count > 1:
