@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import netdial as nd
 
@@ -47,10 +48,38 @@ class Aside(nn.Module):
         return found
 
 
+class AsideNormed(Aside):
+    """Besides, it has a normalisation that is not run, of its own and within a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.BatchNorm1d(4)
+        self.part = nn.Sequential(nn.Linear(12, 5), nn.BatchNorm1d(5))
+
+
+class AsideByHand(Aside):
+    """Besides, it gives the numbers of a normalisation to the function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.norm
+        h = F.batch_norm(
+            self.a(x.mean(1)), n.running_mean, n.running_var, n.weight, n.bias, self.training
+        )
+        self.b(torch.relu(h))
+        found: Tensor = self.c(torch.relu(h))
+        return found
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "torch's encoder": lambda: Encoder(unused=False),
     "an encoder with a spare layer": lambda: Encoder(unused=True),
     "a result that nobody reads": Aside,
+    "a result that nobody reads, and normalisations that are not run": AsideNormed,
+    "a result that nobody reads, behind a normalisation by hand": AsideByHand,
 }
 
 

@@ -223,12 +223,22 @@ def written(member: Family, plan: Plan, graph: Graph) -> Family:
 
 
 def _whole(traced: fx.GraphModule, net: nn.Module) -> nn.Module:
-    """Returns a copy of a graph that has all leaves of its network, in their order."""
-    found = copy_network(traced)
+    """Returns a copy of a graph that has all leaves of its network, in their order.
+
+    Layers that it does not call are layers, too: a family holds statistics of normalisations.
+    """
+    found, whole = cast(fx.GraphModule, copy_network(traced)), copy_network(net)
+    modules = dict(found.named_modules())
+    for path, layer in whole.named_modules():
+        bare = modules.get(path)
+        if not any(layer.children()) and (bare is None or type(bare) is nn.Module):
+            for name, leaf in leaves(bare or nn.Module()).items():
+                setattr(layer, name, leaf)
+            found.add_submodule(path, layer)
     held = {name for name, _ in [*found.named_parameters(), *found.named_buffers()]}
     for name, _ in [*net.named_parameters(), *net.named_buffers()]:
         if name not in held:
-            _copy_attr(copy_network(net), found, name)
+            _copy_attr(whole, found, name)
     order_as(found, net)  # as in the family's maps
     return found
 
