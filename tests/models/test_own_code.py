@@ -150,6 +150,33 @@ def test_numbers_that_no_size_of_them_makes_equal_stay(tmp_path: Path) -> None:
     assert torch.allclose(again(X), small.net.eval()(X), atol=1e-6)
 
 
+class Parts(nn.Module):
+    """Cuts channels into parts by a list of sizes, two of which are equal before and not afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.sizes = [10, 20, 10]
+        self.a, self.b = nn.Linear(6, 40), nn.Linear(10, 10)
+        self.c, self.out = nn.Linear(20, 12), nn.Linear(22, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, two, three = torch.relu(self.a(x)).split(self.sizes, dim=1)
+        gated = self.b(one) * torch.sigmoid(three)
+        return self.out(torch.cat([gated, torch.relu(self.c(two))], dim=1))
+
+
+def test_equal_parts_may_follow_unlike(tmp_path: Path) -> None:
+    small = nd.slim(Parts(), share=0.4, example=TABLE)
+    nd.save(small, tmp_path / "small")
+    found = nd.load_model(tmp_path / "small", Parts())
+    assert type(found) is Parts
+    assert sum(found.sizes) == found.a.out_features < 40
+    assert found.sizes == [found.b.in_features, found.c.in_features, found.b.out_features]
+    assert found.sizes[0] != found.sizes[2]
+    assert torch.allclose(found(TABLE), small.net(TABLE), atol=1e-6)
+
+
 class Two(nn.Module):
     """Gives two outputs."""
 

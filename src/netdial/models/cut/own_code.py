@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, combinations, product
+from itertools import chain, combinations, islice, product
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -220,7 +220,10 @@ def _cut_sizes(path: str, before: Shapes, after: Shapes) -> list[tuple[int, int]
 
 
 def _others(part: nn.Module, sizes: list[tuple[int, int]]) -> dict[str, list[Any]]:
-    """Returns what numbers of a module may be now: sizes that are smaller, then numbers of parts that are fewer (heads)."""
+    """Returns what numbers of a module may be now: sizes that are smaller, then numbers of parts that are fewer (heads).
+
+    Of several numbers each is what is left of its size, those first whose sum is what is left of theirs.
+    """
     found: dict[str, list[Any]] = {}
     for name, value in vars(part).items():
         if name.startswith("_"):
@@ -235,6 +238,15 @@ def _others(part: nn.Module, sizes: list[tuple[int, int]]) -> dict[str, list[Any
             found[name] = list(dict.fromkeys([*same, *parts, value]))
         elif isinstance(value, list | tuple) and value and all(type(one) is int for one in value):
             now = dict(reversed(sizes))
-            other = type(value)([now.get(one, one) for one in value])
-            found[name] = [other, value]
+            other = [now.get(one, one) for one in value]
+            found[name] = [type(value)(one) for one in [*_split(value, sizes), other, value]]
     return {name: values for name, values in found.items() if values[0] != getattr(part, name)}
+
+
+def _split(parts: Sequence[int], sizes: list[tuple[int, int]]) -> Iterator[tuple[int, ...]]:
+    """Yields what parts of a size may be now that it is smaller."""
+    wholes = {after for before, after in sizes if before == sum(parts) != after}
+    each = [[after for before, after in [*sizes, (part, part)] if before == part] for part in parts]
+    for split in islice(product(*each), _MOST_RUNS if wholes else 0):
+        if sum(split) in wholes:
+            yield split
