@@ -6,7 +6,7 @@ import copy
 import math
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -150,13 +150,46 @@ def test_numbers_that_no_size_of_them_makes_equal_stay(tmp_path: Path) -> None:
     assert torch.allclose(again(X), small.net.eval()(X), atol=1e-6)
 
 
+class Coincidence(nn.Module):
+    """As many heads as classes, of which none go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.heads, self.inner = 3, 12
+        self.qkv, self.out = nn.Linear(8, 36), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n = x.shape[:2]
+        q, k, v = self.qkv(x).split(self.inner, dim=2)
+        q, k, v = (part.view(b, n, self.heads, 4).transpose(1, 2) for part in (q, k, v))
+        found = F.scaled_dot_product_attention(q, k, v, scale=0.5)
+        return self.out(found.transpose(1, 2).reshape(b, n, self.inner).mean(1))
+
+
+def test_numbers_that_equal_a_whole_size_follow_the_one_that_was_cut(tmp_path: Path) -> None:
+    small = nd.slim(Coincidence(), share=0.4, example=X)
+    nd.save(small, tmp_path / "small")
+    found = nd.load_model(tmp_path / "small", Coincidence())
+    assert type(found) is Coincidence
+    assert (found.heads, found.inner, found.qkv.out_features) == (2, 8, 24)
+    assert torch.allclose(found(X), small.net(X), atol=1e-6)
+
+
+class Shape(NamedTuple):
+    """What no cut changes."""
+
+    height: int
+    width: int
+
+
 class Parts(nn.Module):
     """Cuts channels into parts by a list of sizes, two of which are equal before and not afterwards."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.sizes = [10, 20, 10]
+        self.sizes, self.shape = [10, 20, 10], Shape(2, 3)
         self.a, self.b = nn.Linear(6, 40), nn.Linear(10, 10)
         self.c, self.out = nn.Linear(20, 12), nn.Linear(22, 3)
 

@@ -192,6 +192,22 @@ def test_heads_that_lie_in_one_leaf_are_written_and_words_are_made(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_a_width_that_a_configuration_leaves_open_is_said(tmp_path: Path) -> None:
+    net = transformers.GPT2LMHeadModel(transformers.GPT2Config(**CLASSIFIERS["GPT2"])).eval()
+    assert net.config.n_inner is None
+    words = {"input_ids": WORDS}
+    slimmed = nd.slim(net, share=0.5, scope="layer", example=words)
+    nd.save(slimmed, tmp_path / "small")
+    small = nd.load_model(tmp_path / "small", net)
+    with pytest.warns(UserWarning, match="filled up with zeros"):  # heads
+        small.save_pretrained(tmp_path / "written")
+    opened = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "written").eval()
+    assert opened.config.n_inner == 2 * net.config.n_embd
+    assert opened.transformer.h[0].mlp.c_fc.nf == 2 * net.config.n_embd
+    assert torch.allclose(opened(**words).logits, small(**words).logits, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_a_loss_of_what_a_model_gives(tmp_path: Path) -> None:
     config = transformers.BertConfig(
         **SMALL, vocab_size=50, max_position_embeddings=8, output_hidden_states=True

@@ -24,6 +24,8 @@ from netdial.core.outputs import evaluating, same_outputs
 
 _NO_SIZES = ("_id", "_ids", "layers", "vocab_size", "_embeddings", "_version", "num_labels")
 """How names of whole numbers end that no cut changes."""
+_WIDTHS = ("n_inner", "intermediate_size")
+"""Names of widths that are made of others while they are None."""
 _TOLERANCE = 1e-4
 _LENGTH = 6
 
@@ -88,7 +90,7 @@ class _Cut:
         dims = {dim for shape in self.needed.values() for dim in shape}
         for holder, key in list(_numbers(config)):
             before = holder[key] if isinstance(key, int) else getattr(holder, key)
-            tried = {dim for dim in dims if dim < before}
+            tried = {dim for dim in dims if before is None or dim < before}
             if "heads" in str(key):
                 tried |= set(range(1, before))
             for value in sorted(tried):
@@ -147,7 +149,8 @@ def _numbers(config: Any) -> Iterator[tuple[Any, Any]]:
     for name, value in list(vars(config).items()):
         if name.startswith("_") or isinstance(value, bool):
             continue
-        if isinstance(value, int) and value > 1 and not name.endswith(_NO_SIZES):
+        known = isinstance(value, int) and value > 1 and not name.endswith(_NO_SIZES)
+        if known or (value is None and name in _WIDTHS):
             yield config, name
         elif isinstance(value, list) and all(type(one) is int for one in value):
             yield from ((value, place) for place in range(len(value)))
@@ -155,7 +158,7 @@ def _numbers(config: Any) -> Iterator[tuple[Any, Any]]:
             yield from _numbers(value)
 
 
-def _set(holder: Any, key: Any, value: int) -> None:
+def _set(holder: Any, key: Any, value: int | None) -> None:
     if isinstance(key, int):
         holder[key] = value
     else:

@@ -229,14 +229,14 @@ def _others(part: nn.Module, sizes: list[tuple[int, int]]) -> dict[str, list[Any
         if name.startswith("_"):
             continue
         if type(value) is int and value > 1:
-            same = [after for before, after in sizes if before == value]
+            same = [after for before, after in sizes if before == value != after]
             parts = [
                 value * after // before
                 for before, after in sizes
                 if before != value and before % value == 0 and value * after % before == 0
             ]
             found[name] = list(dict.fromkeys([*same, *parts, value]))
-        elif isinstance(value, list | tuple) and value and all(type(one) is int for one in value):
+        elif type(value) in (list, tuple) and value and all(type(one) is int for one in value):
             now = dict(reversed(sizes))
             other = [now.get(one, one) for one in value]
             found[name] = [type(value)(one) for one in [*_split(value, sizes), other, value]]
