@@ -38,6 +38,17 @@ class Attention(nn.Module):
         return self.out(found.transpose(1, 2).reshape(b, n, self.inner))
 
 
+class Apart(Attention):
+    """The same with a step between, so that the number of heads stands in an expression of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n = x.shape[:2]
+        parts = self.qkv(x).split(self.inner, dim=2)
+        q, k, v = (part.view(b, n, self.heads, 3).transpose(1, 2) for part in parts)
+        found = F.scaled_dot_product_attention(q, k, v, scale=0.5)
+        return self.out(found.transpose(1, 2).reshape(b, n, self.inner))
+
+
 class Project(nn.Module):
     """A layer of one's own, ``[nx, nf]``, that views its result by sizes that it keeps."""
 
@@ -109,6 +120,7 @@ class Net(nn.Module):
 
 PARTS: dict[str, Any] = {
     "heads and widths": lambda: [Attention()],
+    "heads in an expression": lambda: [Apart()],
     "layers of one's own": lambda: [Project(8, 16), nn.ReLU(), Project(16, 8)],
     "heads, where a wrong size runs": lambda: [Biased()],
     "shapes": lambda: [Project(8, 16), Norm(16), nn.ReLU(), Project(16, 8)],

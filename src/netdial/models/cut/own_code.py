@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, combinations, islice, product
+from types import CodeType
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -113,7 +114,7 @@ def _fault(net: nn.Module, batches: Batches) -> _Fault | None:
             if not frame.f_code.co_filename.startswith(OWN)
         ]
         reads = [
-            (value, frame.f_code.co_names)
+            (value, _names(frame.f_code))
             for frame, _ in reversed(frames)
             for value in frame.f_locals.values()
             if isinstance(value, nn.Module)
@@ -126,6 +127,12 @@ def _fault(net: nn.Module, batches: Batches) -> _Fault | None:
     finally:
         counting.remove()
     return None
+
+
+def _names(code: CodeType) -> tuple[str, ...]:
+    """Returns the names that code reads, with those of expressions and functions inside of it."""
+    inside = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return (*code.co_names, *(name for part in inside for name in _names(part)))
 
 
 class _Search:
