@@ -62,9 +62,7 @@ def _unwrap(module: nn.Module) -> nn.Module:
                 f"surgery: {type(module).__name__} keeps the sizes of its network; cut the network inside (.module), "
                 "then wrap it anew"
             )
-        if isinstance(
-            module, fx.GraphModule
-        ):  # that of a compiled network holds its parts by the same name
+        if isinstance(module, fx.GraphModule):  # a compiled network's holds it by the same name
             return module
         if not isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
             return module

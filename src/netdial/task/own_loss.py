@@ -85,9 +85,7 @@ def asked(
 
 def _arguments(net: nn.Module) -> Collection[str]:
     """Returns the names of the arguments that a network's class takes."""
-    forward = getattr(
-        own_class(net), "forward", None
-    )  # a scripted network's class has none to look at
+    forward = getattr(own_class(net), "forward", None)  # that of a scripted network has none
     return () if forward is None else inspect.signature(forward).parameters.keys()
 
 

@@ -185,9 +185,7 @@ class _Tracer(fx.Tracer):
 
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         node = super().create_node(*args, **kwargs)
-        if isinstance(
-            node.type, str
-        ):  # an annotation that was not evaluated, of which torch cannot say where it is from
+        if isinstance(node.type, str):  # an annotation as text: torch cannot say where it is from
             node.type = None
         at = user_line()
         if at is not None and node.op.startswith("call"):

@@ -230,9 +230,7 @@ def _run(net: nn.Module, inputs: Sequence[Any], held: Sequence[Tensor]) -> Run:
             loss = loss + (real * weights.to(real)).sum()
         gradients: Sequence[Tensor | None] = [None] * len(held)
         if isinstance(loss, Tensor) and loss.requires_grad:
-            with contents_kept(
-                net
-            ):  # what runs again in backward (checkpointing) moves statistics twice
+            with contents_kept(net):  # what runs again in backward moves statistics twice
                 gradients = torch.autograd.grad(loss, held, allow_unused=True) if held else ()
             gradients = [g.to_dense() if g is not None and g.is_sparse else g for g in gradients]
         outputs = [part.detach() for part in outputs]
