@@ -14,31 +14,28 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._pytree import tree_flatten_with_path
 
 from netdial.channels.layers.mode import evaluation_alone
 from netdial.channels.trace.ready import DataDetached, quiet
 from netdial.core.errors import ConfigError, ShapeError, TraceError, first_line, missing_extra
 from netdial.core.inputs import (
     AnyOneTensor,
-    Packing,
     PartedInputs,
     as_packed,
     is_several,
     packing_of,
-    structured,
 )
 from netdial.core.noise import generator
 from netdial.core.outputs import contents_kept, modes_kept, same_outputs, tensors, touched
 from netdial.core.storage.files import write_bytes
 from netdial.data.dataset import match
+from netdial.models.calls import ByPosition, by_name, input_names, output_names
 
 TOLERANCE = 1e-4
 """Largest difference allowed between outputs, relative to the largest output (or to 1 if that is larger)."""
@@ -63,7 +60,7 @@ class ExportJob:
     @property
     def program(self) -> nn.Module:
         """What is traced: the network, called with its inputs by position, that gives plain dicts and tuples."""
-        return _Own(self.net) if isinstance(self.net, AnyOneTensor) else self.net
+        return ByPosition(self.net) if isinstance(self.net, AnyOneTensor) else self.net
 
     def inputs(self) -> tuple[Tensor, ...]:
         """Returns at least two examples that the network has been seen to take, of each of its inputs."""
@@ -128,36 +125,6 @@ class ExportJob:
         return ""
 
 
-class _Own(nn.Module):
-    """A network called with all of its inputs by position, and what it gives in plain dicts and tuples."""
-
-    def __init__(self, net: Any) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, *parts: Tensor) -> Any:
-        packing = packing_of(self.net)
-        args, kwargs = (parts, {}) if packing is None else packing.call(parts)
-        return structured(self.net.whole(*args, **kwargs))
-
-
-def _by_name(program: nn.Module, packing: Packing) -> nn.Module:
-    """Returns a module that takes inputs as its network was given them: those with names by their names."""
-
-    class ByName(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.own = program
-
-        def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:
-            return self.own(*args, *(kwargs[name] for name in packing.names if name))
-
-    names = ["self", *(name or f"input_{at}" for at, name in enumerate(packing.names))]
-    taken = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-    ByName.forward.__signature__ = Signature(taken)  # type: ignore[attr-defined]
-    return ByName()
-
-
 def torch_export(job: ExportJob) -> tuple[int, float]:
     """Writes a ``torch.export`` program; returns its size in bytes and the largest difference found."""
     x = job.inputs()
@@ -167,8 +134,8 @@ def torch_export(job: ExportJob) -> tuple[int, float]:
         module, given = job.program, (x, dict[str, Tensor]())
         shapes: Any = _dynamic_batch(job, x)
         if packing is not None and any(packing.names):
-            module, given = _by_name(job.program, packing), packing.call(x)
-            shapes = {name: {0: torch.export.Dim("batch")} for name in _names(job, x)}
+            module, given = by_name(job.program, packing), packing.call(x)
+            shapes = {name: {0: torch.export.Dim("batch")} for name in input_names(job.net)}
         program = torch.export.export(module, *given, dynamic_shapes=shapes)
         torch.export.save(program, buffer)
         buffer.seek(0)
@@ -200,8 +167,8 @@ def onnx(job: ExportJob) -> tuple[int, float]:
             x,
             dynamo=True,
             verbose=False,
-            input_names=_names(job, x),
-            output_names=_output_names(job, x),
+            input_names=input_names(job.net),
+            output_names=output_names(job.program, x, input_names(job.net)),
             dynamic_shapes=_dynamic_batch(job, x),
             custom_translation_table={torch.ops.aten._cdist_forward.default: _distances},
         )
@@ -271,30 +238,7 @@ def _check_memory(job: ExportJob, x: tuple[Tensor, ...]) -> None:
 
 def _dynamic_batch(job: ExportJob, x: tuple[Tensor, ...]) -> tuple[Any, ...]:
     each: tuple[Any, ...] = ({0: torch.export.Dim("batch")},) * len(x)
-    return (each,) if isinstance(job.program, _Own) else each
-
-
-def _names(job: ExportJob, x: tuple[Tensor, ...]) -> list[str]:
-    """Returns the names of the inputs of a graph."""
-    packing = packing_of(job.net)
-    if packing is None:
-        return ["input"]
-    return [name or f"input_{number}" for number, name in enumerate(packing.names)]
-
-
-def _output_names(job: ExportJob, x: tuple[Tensor, ...]) -> list[str]:
-    """Returns the names of the outputs of a graph: keys of a dict, and places in tuples."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        found = job.program(*(part.clone() for part in x))
-    paths = [
-        path for path, leaf in tree_flatten_with_path(structured(found))[0] if leaf is not None
-    ]
-    names = ["_".join(str(getattr(k, "key", getattr(k, "idx", k))) for k in path) for path in paths]
-    taken = _names(job, x)
-    return [
-        f"output_{name}".strip("_") if name[:1].isdigit() or name in ("", *taken) else name
-        for name in names
-    ]
+    return (each,) if isinstance(job.program, ByPosition) else each
 
 
 def _compare(net: nn.Module, run: Run, x: tuple[Tensor, ...]) -> float:
