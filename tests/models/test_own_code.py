@@ -138,7 +138,10 @@ def _made(name: str) -> Net:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize(
+    "name",
+    [n if n == "layers of one's own" else pytest.param(n, marks=pytest.mark.slow) for n in PARTS],
+)
 def test_sizes_that_modules_keep_follow(name: str, tmp_path: Path) -> None:
     share = 0.7 if "expression" in name else 0.5
     small = nd.slim(_made(name), share=share, scope="layer", example=X)

@@ -123,6 +123,7 @@ def sequences(kind: str) -> Any:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["T5", "BART"])
 def test_inputs_made_of_labels_are_asked_for(kind: str) -> None:
     labels = WORDS.flip(0)

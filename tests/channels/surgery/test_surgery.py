@@ -273,6 +273,7 @@ def test_a_compiled_network_goes_on(backend: str) -> None:
         assert torch.allclose(leaf, net.get_parameter(name), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")
 @pytest.mark.parametrize("inside", [False, True], ids=["compiled", "of a compiled part"])
 def test_the_graph_of_a_compiled_network_is_cut(inside: bool) -> None:
