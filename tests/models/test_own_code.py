@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 import netdial as nd
-from netdial.core.errors import ConfigError
+from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.outputs import tensors
 
 X = torch.randn(12, 5, 8, generator=torch.Generator().manual_seed(0))
@@ -306,3 +306,12 @@ def test_results_are_pickled(several: bool) -> None:
             again = pickle.loads(pickle.dumps(thing))
             found = again if isinstance(again, nn.Module) else again.net
             assert all(map(torch.equal, tensors(found(*given)), tensors(small.net(*given))))
+
+
+def test_a_network_without_shapes_is_refused_with_its_file(tmp_path: Path) -> None:
+    small = nd.slim(Two(), share=0.5, example=TABLE)
+    nd.save(small, tmp_path / "small")
+    net = Two()
+    net.a = nn.LazyLinear(16)
+    with pytest.raises(CheckpointError, match=r"small: does not fit the Two: leaf a.weight has no"):
+        nd.load_model(tmp_path / "small", net)

@@ -216,7 +216,7 @@ def load_model(path: str | Path, net: nn.Module | None = None) -> Any:
 
 
 def open_model(path: str | Path, net: nn.Module | None = None) -> Any:
-    """Returns the same, but a network of several inputs or outputs as one from one tensor to the scored one."""
+    """Returns what ``load_model`` does, but for several inputs or outputs a network from one tensor to the scored one."""
     found = recognise(Path(path))
     if found.kind not in KINDS:
         raise CheckpointError(f"{found.path}: {found.summary}, no model to load; {found.opens}")

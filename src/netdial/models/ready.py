@@ -59,9 +59,9 @@ class Predicts:
         whole = super().__reduce_ex__(protocol)
         bases = type(self).__bases__
         if isinstance(whole, tuple) and whole[1] == (type(self),):  # by copyreg.__newobj__
-            return (_revived, (bases[1],), *whole[2:])
+            return (_revived, (bases[1].__new__, (bases[1],)), *whole[2:])
         if isinstance(self, OneTensor) and isinstance(whole, tuple):
-            return (_revived_as, whole[:2], *whole[2:])
+            return (_revived, whole[:2], *whole[2:])
         return whole
 
 
@@ -101,12 +101,7 @@ def _ready(base: type) -> Any:
     )
 
 
-def _revived(base: type) -> Any:
-    made = _ready(base)
-    return made.__new__(made)
-
-
-def _revived_as(make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def _revived(make: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     made = make(*args)
     made.__class__ = _ready(type(made))
     return made

@@ -14,8 +14,8 @@ from netdial.core.inputs.adapted import (
     taken_in,
 )
 from netdial.core.inputs.columns import InputColumns
-from netdial.core.inputs.modules import PartedInputs, ScoredOutput, structured
-from netdial.core.inputs.outputs import OutputLayout, together
+from netdial.core.inputs.modules import PartedInputs, ScoredOutput
+from netdial.core.inputs.outputs import OutputLayout, structured, together
 from netdial.core.inputs.packing import Packing, as_packed, is_several
 
 __all__ = [

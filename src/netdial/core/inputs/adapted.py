@@ -15,7 +15,8 @@ from typing import Any
 from torch import fx, nn
 
 from netdial.core.errors import ConfigError
-from netdial.core.inputs.modules import PartedInputs, ScoredOutput, direct, structured
+from netdial.core.inputs.modules import PartedInputs, ScoredOutput, direct
+from netdial.core.inputs.outputs import structured
 from netdial.core.inputs.packing import Packing
 from netdial.core.inputs.pretrained import fitting
 
@@ -152,13 +153,23 @@ def gives_all(net: nn.Module) -> bool:
 def _beside(net: nn.Module) -> Any:
     """Returns another network of the layers and leaves of one."""
     if isinstance(net, fx.GraphModule):
-        made: Any = OneTensorGraph(net, net.graph, class_name=type(net).__name__)
-        made.meta, made.training = dict(net.meta), net.training
-        return made
-    made = object.__new__(type(net))
+        return _graph(net, type(net).__name__, dict(net.meta))
+    return _shallow(net, type(net))
+
+
+def _shallow(net: nn.Module, kind: type[nn.Module]) -> Any:
+    """Returns a network of a class with the layers and leaves of another one."""
+    made: Any = object.__new__(kind)
     vars(made).update(vars(net))
     for held in ("_modules", "_parameters", "_buffers"):
         setattr(made, held, dict(vars(net)[held]))
+    return made
+
+
+def _graph(graph: fx.GraphModule, name: str, meta: dict[str, Any]) -> OneTensorGraph:
+    """Returns a graph that knows its inputs, of the operations, layers and leaves of another one."""
+    made = OneTensorGraph(graph, graph.graph, class_name=name)
+    made.meta, made.training = meta, graph.training
     return made
 
 
@@ -205,10 +216,7 @@ def _empty(own: Any, *args: Any) -> Any:
 
 def _graph_again(function: Any, args: tuple[Any, ...], name: str, meta: dict[str, Any]) -> Any:
     """Returns a graph of such a network that was pickled."""
-    opened = function(*args)
-    made = OneTensorGraph(opened, opened.graph, class_name=name)
-    made.meta, made.training = meta, opened.training
-    return made
+    return _graph(function(*args), name, meta)
 
 
 def _plain(graph: nn.Module) -> type[nn.Module]:
@@ -244,11 +252,9 @@ def one_tensor(net: nn.Module, packing: Packing | None) -> nn.Module:
             "trained or cut; give the network that it was exported from"
         )
     kind: Any = _plain(net) if graph else type(net)
-    made: Any = object.__new__(_kind(kind))
-    vars(made).update(vars(net))
+    made = _shallow(net, _kind(kind))
     if graph:
         del vars(made)["_graph"]  # its code is the class's forward pass
-    made._modules = {**net._modules, _PARTS: PartedInputs(packing), SCORED: ScoredOutput()}
-    made._parameters, made._buffers = dict(net._parameters), dict(net._buffers)
-    made._modules[_PARTS].train(net.training), made._modules[SCORED].train(net.training)
+    for name, end in ((_PARTS, PartedInputs(packing)), (SCORED, ScoredOutput())):
+        made._modules[name] = end.train(net.training)
     return made  # type: ignore[no-any-return]

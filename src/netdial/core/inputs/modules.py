@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from netdial.core.errors import TraceError
@@ -116,17 +115,3 @@ def scored(found: Any) -> Tensor:
             "returns the tensor"
         )
     return found
-
-
-def structured(found: Any) -> Any:
-    """Returns what a network gives in plain dicts and tuples; data classes are dicts, and None stands for what is no tensor."""
-    if isinstance(found, Tensor | fx.Proxy):
-        return found
-    if is_dataclass(found) and not isinstance(found, type | Mapping):
-        found = {field.name: getattr(found, field.name) for field in fields(found)}
-    if isinstance(found, Mapping):
-        parts = {str(name): structured(part) for name, part in found.items()}
-        return {name: part for name, part in parts.items() if part is not None}
-    if isinstance(found, tuple | list):
-        return tuple(structured(part) for part in found)
-    return None

@@ -9,7 +9,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
+
+from netdial.core.outputs import tensors
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class OutputLayout:
     @classmethod
     def of(cls, found: Any, rows: int) -> OutputLayout | None:
         """Returns the layout of what a network gives; None for one tensor, or where examples are not the first dim."""
-        parts = list(tensors_in(found))
+        parts = tensors(structured(found))
         if isinstance(found, Tensor) or not parts:
             return None
         if any(part.ndim and len(part) != rows for part in parts):
@@ -49,7 +51,7 @@ class OutputLayout:
 
 def together(found: Any) -> Tensor:
     """Returns all tensors that a network gives for B examples as one, ``[B, F]``."""
-    parts = list(tensors_in(found))
+    parts = tensors(structured(found))
     rows = next((part.shape[0] for part in parts if part.ndim), 1)
     flat = [part.reshape(rows, -1) if part.ndim else part.expand(rows, 1) for part in parts]
     kind = next(
@@ -58,22 +60,18 @@ def together(found: Any) -> Tensor:
     return torch.cat([part.to(kind) for part in flat], dim=1)
 
 
-def tensors_in(found: Any) -> Iterator[Tensor]:
-    """Yields the tensors in dicts, tuples, lists and data classes, in their order."""
-    if isinstance(found, Tensor):
-        yield found
-    for part in _parts(found):
-        yield from tensors_in(part)
-
-
-def _parts(found: Any) -> list[Any]:
+def structured(found: Any) -> Any:
+    """Returns what a network gives in plain dicts and tuples; data classes are dicts, and None stands for what is no tensor."""
+    if isinstance(found, Tensor | fx.Proxy):
+        return found
+    if is_dataclass(found) and not isinstance(found, type | Mapping):
+        found = {field.name: getattr(found, field.name) for field in fields(found)}
     if isinstance(found, Mapping):
-        return list(found.values())
+        parts = {str(name): structured(part) for name, part in found.items()}
+        return {name: part for name, part in parts.items() if part is not None}
     if isinstance(found, tuple | list):
-        return list(found)
-    if is_dataclass(found) and not isinstance(found, type):
-        return [getattr(found, field.name) for field in fields(found)]
-    return []
+        return tuple(structured(part) for part in found)
+    return None
 
 
 def _in_type(part: Tensor, dtype: torch.dtype) -> Tensor:

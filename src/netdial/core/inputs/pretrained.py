@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from netdial.core.cutting import cut_since_built
 from netdial.core.errors import ConfigError, first_line, warn
-from netdial.core.inputs.modules import scored, structured
+from netdial.core.inputs.modules import scored
+from netdial.core.inputs.outputs import structured
 from netdial.core.inputs.packing import Packing
 from netdial.core.outputs import evaluating, same_outputs
 

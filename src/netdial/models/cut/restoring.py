@@ -93,9 +93,9 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
     fresh = _outline(path, recipe.about) if net is None else net
     if recipe.whole is not None and cut_since_built(fresh) is None:
         recipe = replace(recipe, plan=recipe.whole)
-    before = leaf_shapes(fresh)
     with reading(path, "cannot be turned into a network", "restore it from a copy"):
         try:
+            before = leaf_shapes(fresh)
             lowered, traced, difference = _again(fresh, recipe)
         except NetdialError as error:
             difference = str(error)
