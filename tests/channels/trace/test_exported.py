@@ -626,6 +626,7 @@ class MaskedWords(nn.Module):
 
     def forward(self, words: Tensor) -> Tensor:
         length = int(words.size(1))
+        assert length < 100, "too many words"
         later = torch.ones(length, length, dtype=torch.bool).triu(1)
         return self.out(self.block(self.table(words), src_mask=later))
 

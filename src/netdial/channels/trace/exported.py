@@ -35,6 +35,7 @@ from netdial.channels.trace.answers.example import (
 )
 from netdial.channels.trace.answers.questions import Guarded, Place
 from netdial.channels.trace.answers.rows import rows_as_one
+from netdial.channels.trace.answers.sizes import sizes_kept
 from netdial.channels.trace.answers.whole import made_by_hook
 from netdial.channels.trace.aten.ctc import ctc_named
 from netdial.channels.trace.aten.plain import plainly
@@ -46,7 +47,6 @@ from netdial.channels.trace.ready import (
     hooks_kept,
     other_weights,
     quiet,
-    symbolic_len,
     unchecked,
 )
 from netdial.channels.trace.state import StateChanged, alone, set_aside, settled
@@ -96,7 +96,7 @@ def export(
     with (
         warnings.catch_warnings(),
         quiet(),
-        symbolic_len(net),
+        sizes_kept(net),
         contents_kept(net),
         hooks_kept(net),
         settled(net, example),

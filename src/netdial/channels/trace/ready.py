@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from functools import partial
 from keyword import iskeyword
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 from unittest.mock import patch
 
@@ -124,34 +124,6 @@ class DataDetached(TorchFunctionMode):
         if func == _SET_DATA and args[0].shape == args[1].shape:
             return args[0].detach().copy_(args[1].detach())
         return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def symbolic_len(net: nn.Module) -> Iterator[None]:
-    """Lets ``len`` of a tensor return the symbol of a size, as ``x.shape[0]`` does; the interpreter would make it a number.
-
-    That is so in the files where forward passes of the network are written. Others, those of torch above all, keep theirs.
-    """
-
-    def symbolic(x: Any, /) -> Any:
-        return x.shape[0] if isinstance(x, Tensor) and x.dim() else len(x)
-
-    kinds = {kind for module in net.modules() for kind in type(module).__mro__}
-    passes = [vars(kind).get("forward") for kind in kinds]
-    theirs = [f for f in passes if isinstance(f, FunctionType) and not _is_own(f.__code__)]
-    places = {id(f.__globals__): f.__globals__ for f in theirs if "len" not in f.__globals__}
-    for names in places.values():
-        names["len"] = symbolic
-    try:
-        yield
-    finally:
-        for names in places.values():
-            del names["len"]
-
-
-def _is_own(code: CodeType) -> bool:
-    """Returns whether code is torch's or netdial's."""
-    return code.co_filename.startswith(OWN)
 
 
 @contextmanager

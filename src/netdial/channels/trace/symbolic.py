@@ -29,6 +29,7 @@ from netdial.channels.layers.packed import (
 from netdial.channels.nodes import OWN, WITHOUT_GRADIENTS, detached, user_line
 from netdial.channels.trace.answers.functions import functions_kept
 from netdial.channels.trace.answers.questions import asks_for_any, if_finite
+from netdial.channels.trace.answers.sizes import sizes_kept
 from netdial.channels.trace.answers.weights import WeightsRecorded, weights_copied
 from netdial.channels.trace.answers.whole import is_layer, made_by_hook
 from netdial.channels.trace.inplace import changed, keep_changes
@@ -219,6 +220,7 @@ def symbolic(
     try:
         with (
             functions_kept(),
+            sizes_kept(net),
             made_by_size(),
             packing_padded(net),
             unchecked(),

@@ -345,6 +345,6 @@ def _module(
 def _why_not(error: Exception, known: str) -> str:
     """Returns what ``torch.export`` says, and where unless that is known."""
     if "Constraints violated" in str(error):
-        return ": the code asks for the size of the batch as a number, as range and int do"
+        return ": the code asks for the size of the batch as a number, as range does"
     line = "" if isinstance(error, TraceError) or where(error) in known else f" {where(error)}"
     return f"{line}: {first_line(error)}"
