@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import netdial as nd
+from netdial.family import Family
+from netdial.family.running.compiled import library
 from netdial.jobs.analyses.subjects import from_file
 from netdial.jobs.opening import open_task
 from netdial.jobs.problem import load_net
@@ -18,6 +20,7 @@ from netdial.models.cut.recipe import read_recipe
 from netdial.models.cut.restoring import load_network
 from netdial.runs.prunings import prunings
 from netdial.runs.run import Run
+from netdial.train.method import FamilyMethod, FamilyState
 
 from ...early import early
 from ..conftest import Call
@@ -52,6 +55,29 @@ def test_tables_file_and_records(call: Call, copy: Path) -> None:
     assert {"macs", "bytes", "ms_1", "ms_64", "valid/nll"} <= {name for _, name in rows}
     assert (rows[0.0, "fc1"], rows[max(params), "fc1"]) == (8, 4)
     assert "1 · density, 50% of the channels, global, λ = 0.1" in run.report_path.read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not library.built_file().exists(), reason="the operation is not built here")
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_run_of_compiled_steps_is_trained_on_by_compiled_steps(
+    call: Call, monkeypatch: pytest.MonkeyPatch, *, compiled: bool
+) -> None:
+    asked = ["--compiled"] if compiled else []
+    size = ["--model", "mlp:8", "--epochs", "2", "--objective", "l2"]
+    assert call("fit", "wine", "--name", "made", *size, *asked).code == 0
+    made = list[bool]()
+
+    def init(method: FamilyMethod, family: Family) -> FamilyState:
+        state = usual(method, family)
+        made.append(state.compiled is not None)
+        return state
+
+    usual = FamilyMethod.init
+    monkeypatch.setattr(FamilyMethod, "init", init)
+    said = call("slim", "made", "--size", "90 params, 50 params", "--epochs", "1", "--inputs")
+    assert said.code == 0, said.err
+    assert made == [compiled] * 2
 
 
 @pytest.mark.slow

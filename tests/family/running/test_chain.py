@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 import netdial as nd
+from netdial.channels.layers.pick import Pick
 from netdial.core.layout import Layout
 from netdial.core.noise import Noise
 from netdial.family import Family, FamilyConfig
@@ -149,6 +150,31 @@ class Caught(Other):
             return self.fc2(self.fc1(x))
 
 
+def picking(*before: nn.Module) -> nn.Sequential:
+    """A network that reads three of five inputs."""
+    return nn.Sequential(*before, Pick(torch.tensor([4, 0, 1])), nn.Linear(3, 2))
+
+
+class Layers(fx.Tracer):
+    """Keeps all layers whole."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def graph_of(net: nn.Module) -> fx.GraphModule:
+    return fx.GraphModule(net, Layers().trace(net))
+
+
+class PickingRows(Other):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("index", torch.tensor([0]))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc2(self.fc1(x.index_select(0, self.index)))
+
+
 def put() -> nn.Module:
     net = Other()
     vars(net)["forward"] = net.fc1.forward
@@ -166,6 +192,10 @@ CHAINS: dict[str, Callable[[], nn.Module]] = {
     "a class, from images": Written,
     "a list of layers": Looped,
     "wrapped": lambda: nn.Sequential(Looped(), nn.Identity()),
+    "a graph": lambda: graph_of(Written()),
+    "inputs picked": picking,
+    "inputs picked, from images": lambda: picking(nn.Flatten()),
+    "a graph that picks inputs": lambda: graph_of(picking()),
     "no function between": lambda: nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3), nn.Sigmoid()),
 }
 OTHERS: dict[str, nn.Module] = {
@@ -176,6 +206,9 @@ OTHERS: dict[str, nn.Module] = {
     "two functions": nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Tanh()),
     "function first": nn.Sequential(nn.ReLU(), nn.Linear(5, 4)),
     "flattened in part": nn.Sequential(nn.Flatten(1, 2), nn.Linear(5, 4)),
+    "a graph that is none": graph_of(Residual()),
+    "picked late": nn.Sequential(nn.Linear(5, 4), Pick(torch.tensor([0, 2])), nn.Linear(2, 3)),
+    "picked before flattening": picking(Pick(torch.tensor([0, 1, 2, 3, 4])), nn.Flatten()),
     "flattened late": nn.Sequential(nn.Linear(5, 4), nn.Flatten()),
     **{kind.__name__: kind() for kind in Other.__subclasses__()},
     "another forward": put(),
@@ -296,6 +329,20 @@ def test_a_chain_leaves_the_network_as_it_was_and_does_not_call_hooks() -> None:
     held = dict(vars(net))
     assert Chain.of(net, Layout.of(dict(net.named_parameters()))) is not None
     assert not called and held == vars(net)
+
+
+def test_inputs_are_picked_by_the_numbers_that_the_network_has_now() -> None:
+    family = family_of(picking())
+    fields, unit = family.fields(UNIT[:1]), UNIT[:1]
+    x = torch.randn(4, 5, dtype=F64)
+
+    def run(x: Tensor) -> Tensor:
+        return family.run(x, fields, unit, Noise(0, 0, range(1)))
+
+    with pytest.raises(IndexError):
+        run(x[:, :4])
+    family.net[0].index = torch.tensor([1, 1, 1])  # as when it moves to another device
+    assert torch.equal(run(x), run(x[:, [1] * 5]))
 
 
 def held_by_layers(net: Held) -> nn.Sequential:

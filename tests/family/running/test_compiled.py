@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import netdial as nd
+from netdial.channels.layers.pick import Pick
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.family.family import Family
 from netdial.family.running.compiled import library
@@ -120,6 +121,22 @@ def test_a_compiled_step_has_the_terms_and_gradients_of_torchs_operations(
     assert len(grads) == len(law_grads)
     for expected, grad in zip(law_grads, grads, strict=True):
         assert far(expected, grad) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_table_of_one_member_whose_network_picks_its_inputs(objective: str) -> None:
+    torch.manual_seed(0)
+    body = [nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)]
+    batch = batch_for(nn.Sequential(*body), Classification(), 16, weighted=True)
+    net = nn.Sequential(Pick(torch.tensor([2, 0, 3, 1])), *body)
+    settings = {"objective": objective, "map": "table", "lams": (0.5,)}
+    given = (net, Classification(), batch, torch.float64)
+    law, expected, _ = a_step(*given, compiled=False, **settings)
+    found, grads, _ = a_step(*given, compiled=True, **settings)
+    for name in Terms._fields:
+        assert far(law[name], found[name]) < 1e-12
+    for a, b in zip(expected, grads, strict=True):
+        assert far(a, b) < 1e-12
 
 
 @pytest.mark.parametrize("objective", ["l1", "ard"])

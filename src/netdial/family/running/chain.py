@@ -70,10 +70,14 @@ class Chain:
         links: its linear layers, first to last.
     """
 
-    def __init__(self, net: nn.Module, links: Sequence[Link], flattens: bool) -> None:
+    def __init__(
+        self, net: nn.Module, links: Sequence[Link], flattens: bool, picked: str | None
+    ) -> None:
         self._hooks = [hooks for module in net.modules() for hooks in hooks_of(module)]
         self.links = links
         self._flattens = flattens
+        self._net = net
+        self._picked = picked
 
     @classmethod
     def of(cls, net: nn.Module, layout: Layout) -> Chain | None:
@@ -96,14 +100,22 @@ class Chain:
                 links[-1] = links[-1]._replace(after=step.after)
             else:
                 return None
-        return cls(net, links, found.flattens) if links else None
+        return cls(net, links, found.flattens, found.picked) if links else None
 
     def takes(self, x: Tensor) -> bool:
         """Returns whether inputs ``[B, ...]`` can run here: flat, in full precision, with nobody looking on."""
         flat = x.ndim == 2 or (self._flattens and x.ndim > 2)
-        flat = flat and x[:1].numel() in (0, self.links[0].shape[1])
+        if self._picked is None:
+            flat = flat and x[:1].numel() in (0, self.links[0].shape[1])
         watched = x.requires_grad or any(self._hooks)
         return flat and not watched and not torch.is_autocast_enabled(x.device.type)
+
+    def inputs(self, x: Tensor, blocks: int) -> Tensor:
+        """Returns what the first layer reads ``[n, b, i]`` of inputs ``[n b, ...]``."""
+        lines = x.reshape(blocks, x.shape[0] // blocks, -1)
+        if self._picked is None:
+            return lines
+        return lines.index_select(-1, self._net.get_buffer(self._picked))
 
     def run(
         self, x: Tensor, means: Tensor, variances: Tensor | None, noise: Noise, blocks: int
@@ -117,8 +129,10 @@ class Chain:
             noise: source of the random numbers.
             blocks: n.
         """
-        inputs = x.reshape(blocks, x.shape[0] // blocks, -1)
-        return cast(Tensor, _Run.apply(inputs, means, variances, self.links, noise))  # type: ignore[no-untyped-call]
+        return cast(
+            Tensor,
+            _Run.apply(self.inputs(x, blocks), means, variances, self.links, noise),  # type: ignore[no-untyped-call]
+        )
 
 
 class _Run(torch.autograd.Function):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, fx, nn
 
 FUNCTIONS: dict[Any, type[nn.Module]] = {
     **dict.fromkeys((F.relu, torch.relu, torch.relu_, F.relu_), nn.ReLU),
@@ -27,6 +27,7 @@ _HOLDERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _NAMES = frozenset(
     {"nn", "functional", "linear", "relu", "relu_", "tanh", "sigmoid"}
     | {"flatten", "view", "reshape", "size", "shape", "values", "range", "len", "enumerate"}
+    | {"index_select"}
 )
 """Names in code that may be run, besides those of layers and tensors of its own, of torch and of functions that are known."""
 
@@ -45,28 +46,36 @@ class Step(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What a network does, and whether it makes a line of every example first."""
+    """What a network does, and with what it begins.
+
+    Attributes:
+        steps: what it does.
+        flattens: whether it makes a line of every example first.
+        picked: name of the buffer that holds the numbers of the inputs it reads; None if it reads all.
+    """
 
     steps: tuple[Step, ...]
     flattens: bool
+    picked: str | None = None
 
 
 def steps_of(net: nn.Module) -> Steps | None:
     """Returns what a network does; None if it does anything else, or might."""
     if not all(_is_plain(module) for module in net.modules()):
         return None
-    notes = _Notes({id(p): name for name, p in net.named_parameters()})
+    held = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    notes = _Notes({id(tensor): name for name, tensor in held.items()})
     try:
-        alone = copy.deepcopy(net, {id(p): p for p in net.parameters()})
+        alone = copy.deepcopy(net, {id(tensor): tensor for tensor in held.values()})
         for module in alone.modules():
             for hooks in hooks_of(module):
                 hooks.clear()
-        given = alone(notes.values)
+        given = alone.forward(notes.values)  # a graph's own call tells of what it refuses
     except Exception:  # whatever else it does with what it is given
         return None
     if given is not notes.values:
         return None
-    return Steps(tuple(notes.steps), notes.flattens)
+    return Steps(tuple(notes.steps), notes.flattens, notes.picked)
 
 
 def hooks_of(module: nn.Module) -> list[dict[int, Any]]:
@@ -81,7 +90,9 @@ def _is_plain(module: nn.Module) -> bool:
     if kind in _LAYERS or kind in _HOLDERS:
         return True
     own = {"forward", "__call__", "__getattr__"} & set(vars(module))
-    is_usual = kind.__call__ is nn.Module.__call__ and kind.__getattr__ is nn.Module.__getattr__
+    is_usual = kind.__getattr__ is nn.Module.__getattr__ and (
+        kind.__call__ is nn.Module.__call__ or kind.__base__ is fx.GraphModule
+    )
     code = getattr(kind.forward, "__code__", None)
     if own or not is_usual or type(kind.forward) is not FunctionType or code is None:
         return False
@@ -89,8 +100,9 @@ def _is_plain(module: nn.Module) -> bool:
     if inside or code.co_freevars or code.co_exceptiontable:
         return False
     around = kind.forward.__globals__
+    known = _NAMES | {"getattr"} if isinstance(module, fx.GraphModule) else _NAMES  # layer "0"
     return all(
-        n in _NAMES or _is_ours(around.get(n)) or _is_part(getattr(module, n, None))
+        n in known or _is_ours(around.get(n)) or _is_part(getattr(module, n, None))
         for n in code.co_names
     )
 
@@ -101,7 +113,7 @@ def _is_ours(held: Any) -> bool:
 
 
 def _is_part(held: Any) -> bool:
-    return isinstance(held, nn.Module | nn.Parameter) or _is_ours(held)
+    return isinstance(held, nn.Module | Tensor) or _is_ours(held)
 
 
 class _Refused(Exception):
@@ -129,6 +141,7 @@ class _Notes:
         values: stands for the outputs of the last step; those of others may not be used any more.
         steps: the steps.
         flattens: whether inputs were made lines.
+        picked: name of what holds the numbers of the inputs that are read, None for all.
     """
 
     def __init__(self, names: Mapping[int, str]) -> None:
@@ -136,13 +149,22 @@ class _Notes:
         self.values = _Values(self)
         self.steps: list[Step] = []
         self.flattens = False
+        self.picked: str | None = None
 
     def add(self, values: Any, step: Step | None = None) -> _Values:
         """Notes a step on values, or that they are made lines; returns what comes of it."""
-        if values is not self.values or (step is None and self.steps):
+        if values is not self.values or (step is None and (self.steps or self.picked)):
             raise _Refused
         self.flattens = self.flattens or step is None
         self.steps += [] if step is None else [step]
+        self.values = _Values(self)
+        return self.values
+
+    def pick(self, values: Any, dim: int, index: Any) -> _Values:
+        """Notes that some inputs are picked, by numbers that the network holds."""
+        if values is not self.values or dim != -1 or self.steps or self.picked:
+            raise _Refused
+        self.picked = self._names[id(index)]
         self.values = _Values(self)
         return self.values
 
@@ -199,6 +221,10 @@ class _Values:
     def sigmoid(self) -> _Values:
         """Notes ``sigmoid``."""
         return torch.sigmoid(self)  # type: ignore[arg-type, return-value]
+
+    def index_select(self, dim: int, index: Any) -> _Values:
+        """Notes that some inputs are picked."""
+        return self._notes.pick(self, dim, index)
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> _Values:
         """Notes that examples are made lines."""

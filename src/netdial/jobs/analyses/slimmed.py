@@ -138,9 +138,9 @@ def slim_model(
         reach: dict[str, Any] = {"share": ladder[0]}
         if isinstance(ladder[0], Target):
             reach = {"size": ladder}
-        trained: dict[str, Any] = {}
+        trained: dict[str, Any] = {"compiled": asked.compiled}
         if asked.batch_size is not None:
-            trained = {"batch_size": asked.batch_size}
+            trained |= {"batch_size": asked.batch_size}
         turns = retrain_structured(
             net, lam, task.train, rounds=slimming.rounds or 1, options=options,
             class_weight=asked.class_weight, **trained, **slimming.training, **reach,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netdial.core.records import Place
+from netdial.core.records import Place, Record
 from netdial.core.size import Target
 from netdial.jobs.analyses.slimmed import (
     BATCHES,
@@ -51,13 +51,15 @@ def slim_run(
     found = slim_model(asked, part, slimming, options, run.path, path)
     assert found.lam is not None
     options = options_of(asked, slimming, options)
+    step, rows = run.last_step, list[Record]()
     for number, stage in enumerate(found.stages):
         if stage.network is None or stage.goal is None or stage.path is None:
             continue
         rounds = (slimming.rounds or 1) * (slimming.goals.index(stage.goal) + 1)
         criterion = stage.network.criterion
         done_so = how(criterion, stage.goal, options, rounds=rounds, training=slimming.training)
-        _record(run, done_so, found.lam, part, found.stages[: number + 1])
+        rows += _rows(run, step, done_so, found.lam, part, found.stages[: number + 1])
+    run.replace(rows)
     return found
 
 
@@ -99,11 +101,11 @@ def how(
     return {"criterion": criterion, **asked, **said}
 
 
-def _record(
-    run: Run, how: Mapping[str, Place], lam: float, part: str, stages: Sequence[Stage]
-) -> None:
-    """Writes all stages into the run's records; those in between have a round."""
-    first, last, step = stages[0], stages[-1], run.last_step
+def _rows(
+    run: Run, step: int, how: Mapping[str, Place], lam: float, part: str, stages: Sequence[Stage]
+) -> list[Record]:
+    """Returns the records of all stages; those in between have a round."""
+    first, last = stages[0], stages[-1]
     gone = 1 - last.costs["params"] / first.costs["params"]
     rows = []
     for number, stage in enumerate(stages, -1):
@@ -130,4 +132,4 @@ def _record(
                 run.row(step, WIDTH, width, "channels", layer=group, **at)
                 for group, width in stage.widths.items()
             ]
-    run.replace(rows)
+    return rows

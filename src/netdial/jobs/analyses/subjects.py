@@ -52,6 +52,7 @@ class ModelAndData:
         whole: whether the whole family is meant, and ``lam`` says only which member it is measured by.
         class_weight: weights of the classes that it was trained with, by index.
         batch_size: examples in a batch of its training; None where nobody knows.
+        compiled: whether it was trained by compiled steps.
         seed: seed of its training.
     """
 
@@ -66,6 +67,7 @@ class ModelAndData:
     class_weight: ClassWeight = None
     batch_size: int | None = None
     seed: int = 0
+    compiled: bool = False
 
     @property
     def train(self) -> Dataset:
@@ -118,7 +120,8 @@ def from_run(
         CheckpointError, DataError: as for ``open_run``.
     """
     about = {"run": run.name, **origin_of(run)}
-    recipe, trained = describe_net(run) or None, (run.config["batch_size"], run.config["seed"])
+    recipe = describe_net(run) or None
+    trained = run.config["batch_size"], run.config["seed"], run.config.get("compiled", False)
     if way_of(run).makes_family:
         lam = best_lam(run) if lam is None else lam
         family, data = open_run(run, data_dir, [lam], trust=trust)

@@ -1,8 +1,8 @@
 """A training step of a chain at once: terms, and gradients of the pivots, by one compiled operation.
 
 It comes to what the family, the objective and the task do one after another, but for rounding, and leaves no autograd graph.
-It serves chains (``running.chain``) on the processor, linear, piecewise and centred maps, and the objectives and likelihoods
-below; random numbers are drawn outside of it, as everywhere.
+It serves chains (``running.chain``) on the processor, linear, piecewise and centred maps and tables of one member, and the
+objectives and likelihoods below; random numbers are drawn outside of it, as everywhere.
 
 Shapes: K members, n blocks of b examples, each shared by K / n members; J pivots, P numbers of a member.
 """
@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from netdial.core.errors import warn
 from netdial.core.noise import Noise
 from netdial.family.family import Family
-from netdial.family.maps import CentredMap, LinearMap, PiecewiseMap, StackedMap
+from netdial.family.maps import CentredMap, LinearMap, Map, PiecewiseMap, StackedMap, TableMap
+from netdial.family.maps.basis import BasisMap
 from netdial.family.running.chain import Chain
 from netdial.family.running.compiled.library import VARIABLE, is_off, load
 from netdial.objective import Objective, Terms, ard, l1, l2, scaled_kl, scaled_prior
@@ -82,8 +83,8 @@ def unsuited(family: Family, objective: Objective, task: Task) -> str:
             "the network is no chain of linear layers with ReLU, Tanh or Sigmoid between them, or its code does not show it "
             "(an nn.Sequential does)"
         )
-    if type(family.mean) not in _MAPS or type(family.log_std) not in (*_MAPS, type(None)):
-        return f"the map {family.config.map!r} is neither linear, piecewise nor centred"
+    if not all(_is_known(m) for m in (family.mean, family.log_std) if m is not None):
+        return f"the map {family.config.map!r} is neither linear, piecewise nor centred, nor a table of one member"
     if objective.penalty not in _PENALTIES:
         return f"the objective is none of {', '.join(made.__name__ for made in _PENALTIES)}"
     if (family.log_std is None) != (_PENALTIES[objective.penalty].kind in (_L1, _L2)):
@@ -96,10 +97,16 @@ def unsuited(family: Family, objective: Objective, task: Task) -> str:
     return ""
 
 
+def _is_known(made: Map) -> bool:
+    """Returns whether a map is linear between pivots, or has one member."""
+    return type(made) in _MAPS or (isinstance(made, TableMap) and len(made.pivots) == 1)
+
+
 class _Ends:
     """Values between which a map is linear ``[J, P]``, and where their gradients go.
 
-    Those of a centred map are its deviations plus the base, which gets the sum of their gradients.
+    Those of a centred map are its deviations plus the base, which gets the sum of their gradients; those of a table of one
+    member are twice its row.
 
     Attributes:
         values: the values.
@@ -107,8 +114,9 @@ class _Ends:
         adds: whether it adds to what is there.
     """
 
-    def __init__(self, map_: PiecewiseMap) -> None:
+    def __init__(self, map_: BasisMap) -> None:
         self._pivots, self._is_centred = map_.pivots, isinstance(map_, CentredMap)
+        self._is_row = isinstance(map_, TableMap)
         self.adds = self._pivots.grad is not None
         if self._pivots.grad is None:
             self._pivots.grad = torch.empty_like(self._pivots)
@@ -117,13 +125,18 @@ class _Ends:
         if self._is_centred:
             self.values = self._pivots[:-1] + self._pivots[-1]
             self.grad = torch.zeros_like(self.values)
+        elif self._is_row:
+            self.values = self._pivots.expand(2, -1).contiguous()
+            self.grad = torch.zeros_like(self.values)
 
     def hand_back(self) -> None:
         """Gives the gradients to the map's own numbers."""
-        if not self._is_centred:
+        if not self._is_centred and not self._is_row:
             return
         assert self._pivots.grad is not None
-        own = torch.cat([self.grad, self.grad.sum(0, keepdim=True)])
+        own = self.grad.sum(0, keepdim=True)
+        if self._is_centred:
+            own = torch.cat([self.grad, own])
         if self.adds:
             self._pivots.grad += own
         else:
@@ -157,7 +170,7 @@ class CompiledStep:
     def takes(self, x: Tensor, y: Tensor, weight: Tensor | None) -> bool:
         """Returns whether a batch can be run: flat inputs and targets of the right types and shapes."""
         links, like = self._chain.links, self._family.like
-        if not self._chain.takes(x) or x.dtype != like.dtype or x[0].numel() != links[0].shape[1]:
+        if not self._chain.takes(x) or x.dtype != like.dtype or not x.numel():
             return False
         if weight is not None and weight.shape != y.shape[:1]:
             return False
@@ -191,7 +204,7 @@ class CompiledStep:
         """
         examples = x.shape[0] // blocks
         maps = [self._family.mean, self._family.log_std]
-        ends = [None if m is None else _Ends(cast(PiecewiseMap, m)) for m in maps]
+        ends = [None if m is None else _Ends(cast(BasisMap, m)) for m in maps]
         mean, spread = ends
         assert mean is not None
         normal: list[Tensor] = []
@@ -202,7 +215,7 @@ class CompiledStep:
             ]
         factor, prior = (part(lam, self._alpha) for part in self._penalty[1:])
         fit, penalty = self._operation(
-            x.reshape(blocks, examples, -1).contiguous(),
+            self._chain.inputs(x, blocks).contiguous(),
             y.long().contiguous() if self._classes else y.contiguous(),
             None if weight is None else weight.to(x).contiguous(),
             mean.values,
