@@ -18,8 +18,8 @@ from netdial.core.errors import CheckpointError, ConfigError, MissingExtra, Shap
 from netdial.core.storage.boundary import seal
 from netdial.family import Family, FamilyConfig
 from netdial.measure.cost import size_bytes
-from netdial.models import programs
 from netdial.models.member import FORMATS, load_member, save_member
+from netdial.models.programs import checking, writing
 from netdial.nets import build
 
 META = {"net": {"spec": "mlp:4", "input_shape": [3], "n_outputs": 2}, "classes": ["a", "b"]}
@@ -322,7 +322,7 @@ def test_a_network_that_cannot_be_traced_is_told_apart(tmp_path: Path) -> None:
 def test_outputs_that_differ_are_refused(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "TOLERANCE", -1.0)
+    monkeypatch.setattr(checking, "TOLERANCE", -1.0)
     with pytest.raises(TraceError, match="outputs differ from the network's by"):
         save_member(family, 1.0, tmp_path / "m.onnx", "onnx", inputs(2, 3))
     assert not list(tmp_path.iterdir())
@@ -332,13 +332,13 @@ def test_an_example_of_zeros_still_tests_the_weights(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[Tensor] = []
-    compare = programs._compare
+    compare = writing.compare
 
-    def spy(net: nn.Module, run: programs.Run, x: tuple[Tensor, ...]) -> float:
+    def spy(net: nn.Module, run: checking.Run, x: tuple[Tensor, ...]) -> float:
         compared.extend(x)
         return compare(net, run, x)
 
-    monkeypatch.setattr(programs, "_compare", spy)
+    monkeypatch.setattr(writing, "compare", spy)
     save_member(family, 1.0, tmp_path / "m.pt2", "torch-export", torch.zeros(2, 3))
     assert bool(compared[0].all())
     net, other = family.export(1.0), family.export(1.0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import netdial as nd
 from netdial.channels.graph import Graph
 from netdial.core.errors import TraceError
-from netdial.models.programs import write_program
+from netdial.models.programs.writing import write_program
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

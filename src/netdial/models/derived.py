@@ -18,7 +18,7 @@ from netdial.core.errors import CheckpointError, ConfigError, NetdialError
 from netdial.core.storage.boundary import reading
 from netdial.core.storage.container import check_finite, load_tree, save_tree
 from netdial.models.described import check_meta, mismatch
-from netdial.models.programs import write_program
+from netdial.models.programs.writing import write_program
 from netdial.nets.layers import shapes_of
 from netdial.structure.derived import DerivedNetwork, derive
 from netdial.structure.graph.space import SearchSpace

@@ -28,7 +28,7 @@ from netdial.models.described import description
 from netdial.models.family import save_family
 from netdial.models.kinds import CHECKPOINT, KINDS, RUN, recognise
 from netdial.models.member import KIND, files_of, save_member
-from netdial.models.programs import write_program
+from netdial.models.programs.writing import write_program
 from netdial.models.ready import ready
 from netdial.models.use import Use, read_use, use_of
 from netdial.nets import built_as

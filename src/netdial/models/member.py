@@ -51,7 +51,8 @@ from netdial.models.described import (
     take_later,
     tell_other_buffers,
 )
-from netdial.models.programs import ExportJob, onnx, torch_export
+from netdial.models.programs.job import ExportJob
+from netdial.models.programs.writing import onnx, torch_export
 from netdial.nets.layers import Shapes, in_type, layers_of, marks_of
 
 FORMAT = 3

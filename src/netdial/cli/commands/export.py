@@ -136,7 +136,7 @@ def _whole(at: AtRun, folder: Run, format: str, path: Path) -> Exported:
     from netdial.core.storage.files import write_bytes
     from netdial.jobs.opening import example_input, open_network
     from netdial.models.member import Exported
-    from netdial.models.programs import write_program
+    from netdial.models.programs.writing import write_program
 
     net = open_network(folder, at.data_dir, trust=at.trust)
     if format != "safetensors":

@@ -18,7 +18,7 @@ from netdial.models.described import described
 from netdial.models.door import inspect, open_model
 from netdial.models.kinds import recognise
 from netdial.models.member import Exported, save_member
-from netdial.models.programs import write_program
+from netdial.models.programs.writing import write_program
 from netdial.models.use import read_use
 from netdial.structure.derived import DerivedNetwork
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from inspect import Parameter, Signature
+from keyword import iskeyword
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._pytree import tree_flatten_with_path
 
 from netdial.core.inputs import Packing, packing_of, structured
@@ -42,6 +44,34 @@ def by_name(program: nn.Module, packing: Packing) -> nn.Module:
     taken = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in names]
     ByName.forward.__signature__ = Signature(taken)  # type: ignore[attr-defined]
     return ByName()
+
+
+class PlainNames(nn.Module):
+    """A network whose parameters and buffers have names that code can be written with: ``flow.in.weight`` cannot."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self._net = (net,)  # in a tuple, so that it is no part of this one
+        self._names = dict[str, str]()
+        for number, (name, leaf) in enumerate((*net.named_parameters(), *net.named_buffers())):
+            plain = f"{name.replace('.', '_')}_{number}"
+            self._names[name] = plain
+            if isinstance(leaf, nn.Parameter):
+                self.register_parameter(plain, leaf)
+            else:
+                self.register_buffer(plain, leaf)
+
+    def forward(self, *args: Any) -> Any:
+        """Returns what the network gives."""
+        leaves = {name: getattr(self, plain) for name, plain in self._names.items()}
+        return functional_call(self._net[0], leaves, args)
+
+
+def plainly_named(program: nn.Module) -> nn.Module:
+    """Returns a program, under other names where some are Python's own words."""
+    paths = (name for name, _ in program.named_modules())
+    worded = any(iskeyword(name) for path in paths for name in path.split("."))
+    return PlainNames(program) if worded else program
 
 
 def input_names(net: nn.Module) -> list[str]:

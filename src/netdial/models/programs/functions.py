@@ -1,0 +1,250 @@
+"""Functions of torch that converters have no way for, or a wrong one, in others that give the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Ways = dict[Any, Callable[..., Any]]
+"""A function or its name -> the same in others; it returns NotImplemented for what can be left as it is."""
+
+
+def _view(x: Tensor, *size: Any, **named: Any) -> Any:
+    """Returns a view, or a copy where attention by hand lies otherwise in memory than that of a fused kernel."""
+    return NotImplemented if named or isinstance(size[0], torch.dtype) else x.reshape(*size)
+
+
+def _view_as(x: Tensor, other: Tensor) -> Tensor:
+    return x.reshape(other.shape)
+
+
+def _batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """Returns ``F.batch_norm`` by the statistics of the batch, which the converter takes for those that are kept."""
+    if not training:
+        return NotImplemented
+    rest = [dim for dim in range(x.dim()) if dim != 1]
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    var, mean = torch.var_mean(x, rest, correction=0, keepdim=True)
+    found = (x - mean) * (var + eps).rsqrt()
+    found = found if weight is None else found * weight.reshape(shape)
+    return found if bias is None else found + bias.reshape(shape)
+
+
+def _batch_norm_of_torch(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, var: Tensor | None, training: bool,
+    momentum: float, eps: float, *others: Any,
+) -> Any:  # fmt: skip
+    """Returns the same as ``torch.batch_norm``, whose arguments stand in another order."""
+    return _batch_norm(x, mean, var, weight, bias, training, momentum, eps)
+
+
+def _embedding_bag(
+    places: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None, norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
+    include_last_offset: bool = False, padding_idx: int | None = None,
+) -> Any:  # fmt: skip
+    """Returns weighted sums of rows for bags of equal size, whose weights the converter leaves out."""
+    if per_sample_weights is None or places.dim() != 2 or padding_idx is not None or max_norm:
+        return NotImplemented
+    return (F.embedding(places, weight) * per_sample_weights.unsqueeze(-1)).sum(1)
+
+
+def _hypot(x: Tensor, y: Tensor) -> Tensor:
+    return (x * x + y * y).sqrt()
+
+
+def _cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Any:
+    if not isinstance(x.shape[dim], int):
+        return NotImplemented
+    parts = list((x if dtype is None else x.to(dtype)).unbind(dim))
+    for at in range(1, len(parts)):
+        parts[at] = parts[at - 1] * parts[at]
+    return torch.stack(parts, dim)
+
+
+def _kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    return torch.return_types.kthvalue(_in_order(x, k - 1, dim, keepdim))
+
+
+def _median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    if dim is None:
+        flat = x.flatten()
+        return _in_order(flat, (flat.shape[0] - 1) // 2, 0, False)[0]
+    middle = (x.shape[dim] - 1) // 2
+    return torch.return_types.median(_in_order(x, middle, dim, keepdim))
+
+
+def _in_order(x: Tensor, at: int, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
+    """Returns the value at a place of the sorted ones, and where it stood."""
+    values, places = x.sort(dim)
+    found = values.narrow(dim, at, 1), places.narrow(dim, at, 1)
+    return found if keepdim else (found[0].squeeze(dim), found[1].squeeze(dim))
+
+
+def _searchsorted(
+    sequence: Tensor, values: Any, *, out_int32: bool = False, right: bool = False,
+    side: str | None = None, sorter: Tensor | None = None,
+) -> Any:  # fmt: skip
+    if sorter is not None or not isinstance(values, Tensor):
+        return NotImplemented
+    values = values.unsqueeze(-1)
+    among = sequence if sequence.dim() == 1 else sequence.unsqueeze(-2)
+    below = among <= values if right or side == "right" else among < values
+    return below.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
+
+
+def _adaptive_max_pool(dims: int) -> Callable[..., Any]:
+    """Returns adaptive pooling over the last dimensions as the largest numbers of slices."""
+
+    def pooled(x: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * dims
+        if return_indices:
+            return NotImplemented
+        for dim, bins in zip(range(-dims, 0), sizes, strict=True):
+            n = x.shape[dim]
+            if bins is None or bins == n:
+                continue
+            ends = [(at * n // bins, -((at + 1) * n // -bins)) for at in range(bins)]
+            x = torch.cat([x.narrow(dim, a, b - a).amax(dim, keepdim=True) for a, b in ends], dim)
+        return x
+
+    return pooled
+
+
+def _slogdet(x: Tensor) -> Any:
+    found = torch.linalg.det(x)
+    return torch.return_types.linalg_slogdet((found.sign(), found.abs().log()))  # type: ignore[attr-defined]
+
+
+def _inverse(x: Tensor) -> Tensor:
+    """Returns the inverse of matrices, an operation of ONNX Runtime: ONNX has none."""
+    operation: Callable[..., Tensor] = torch.onnx.ops.symbolic
+    return operation("com.microsoft::Inverse", [x], dtype=x.dtype, shape=x.shape, version=1)
+
+
+def _solve(a: Tensor, b: Tensor, *, left: bool = True) -> Any:
+    vector = b.dim() == 1 or b.dim() == a.dim() - 1
+    if not left:
+        return NotImplemented
+    found = _inverse(a) @ (b.unsqueeze(-1) if vector else b)
+    return found.squeeze(-1) if vector else found
+
+
+def _grouped_mm(x: Tensor, weight: Tensor, offs: Tensor, **others: Any) -> Any:
+    """Returns rows times the matrix of the group that they stand in: each group's product, of its rows alone."""
+    if others or x.dim() != 2 or weight.dim() != 3:
+        return NotImplemented
+    row = torch.arange(x.shape[0], device=x.device)
+    group = (row[:, None] >= offs).sum(-1, keepdim=True)
+    parts = [torch.where(group == at, x, 0) @ each for at, each in enumerate(weight.unbind())]
+    return torch.stack(parts).sum(0)
+
+
+def _istft(
+    x: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: Tensor | None = None,
+    center: bool = True, normalized: bool = False, onesided: bool | None = None, length: int | None = None,
+    return_complex: bool = False,
+) -> Any:  # fmt: skip
+    """Returns the signals of spectrograms ``[b, n, t]``: their windows added up, over the sum of the windows' squares."""
+    if return_complex or onesided is False or not center or x.dim() != 3:
+        return NotImplemented
+    hop, size, frames = hop_length or n_fft // 4, win_length or n_fft, x.shape[-1]
+    weights = torch.ones(size, device=x.device) if window is None else window
+    left = (n_fft - size) // 2
+    weights = F.pad(weights, (left, n_fft - size - left))
+    parts = torch.fft.irfft(x.transpose(1, 2), n=n_fft, norm="ortho" if normalized else "backward")
+    total = n_fft + hop * (frames - 1)
+
+    def added(each: Tensor) -> Tensor:
+        return F.fold(each.transpose(1, 2), (1, total), (1, n_fft), stride=(1, hop)).flatten(1)
+
+    squares = weights.square().expand(1, frames, -1)
+    end = total - n_fft // 2 if length is None else n_fft // 2 + length
+    found = (added(parts * weights) / added(squares).clamp(min=1e-11))[:, n_fft // 2 : end]
+    return F.pad(found, (0, max(0, end - total))) if length is not None else found
+
+
+def _cdist(x: Tensor, y: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
+    """Returns distances by differences; torch chooses between these and products by the number of rows."""
+    return torch.cdist(x, y, p, "donot_use_mm_for_euclid_dist")
+
+
+def _sparse_mm(x: Tensor, y: Tensor, *reduced: Any) -> Any:
+    if reduced or torch.strided not in (x.layout, y.layout):
+        return NotImplemented
+    return x @ y
+
+
+def _sparse_addmm(z: Tensor, x: Tensor, y: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    return torch.addmm(z, x, y, beta=beta, alpha=alpha)
+
+
+def _coalesce(x: Tensor) -> Any:
+    return x if x.layout is torch.strided else NotImplemented
+
+
+def _in_single(name: str) -> Callable[..., Any]:
+    """Returns arithmetic that numbers of 16 bits do in single precision, rounded once as torch does."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not any(isinstance(part, Tensor) and part.dtype == torch.bfloat16 for part in args):
+            return NotImplemented
+        single = (
+            part.float() if isinstance(part, Tensor) and part.dtype == torch.bfloat16 else part
+            for part in args
+        )
+        return getattr(Tensor, name)(*single, **kwargs).to(torch.bfloat16)
+
+    return run
+
+
+_ARITHMETIC = (
+    "add", "sub", "mul", "div", "__radd__", "__rsub__", "__rmul__", "__rtruediv__", "__add__", "__sub__", "__mul__",
+    "__truediv__",
+)  # fmt: skip
+
+OF_DENSE: Ways = {"_sparse_mm": _sparse_mm, "_sparse_addmm": _sparse_addmm, "coalesce": _coalesce}
+"""What code does with sparse tensors, where these are dense."""
+
+OF_ANY_BATCH: Ways = {"cdist": _cdist, **OF_DENSE}
+"""What goes one way for batches of any size."""
+
+KNOWN_TO_ONNX: Ways = {
+    **{name: _in_single(name) for name in _ARITHMETIC},
+    **OF_DENSE,
+    F.batch_norm: _batch_norm,
+    F.embedding_bag: _embedding_bag,
+    "batch_norm": _batch_norm_of_torch,
+    "view": _view,
+    "view_as": _view_as,
+    "hypot": _hypot,
+    "cumprod": _cumprod,
+    "kthvalue": _kthvalue,
+    "median": _median,
+    "searchsorted": _searchsorted,
+    "adaptive_max_pool1d": _adaptive_max_pool(1),
+    "adaptive_max_pool2d": _adaptive_max_pool(2),
+    "adaptive_max_pool3d": _adaptive_max_pool(3),
+    "slogdet": _slogdet,
+    "linalg_slogdet": _slogdet,
+    "linalg_solve": _solve,
+    "linalg_inv": _inverse,
+    "inverse": _inverse,
+    "grouped_mm_fallback": _grouped_mm,
+    "_grouped_mm": _grouped_mm,
+    "istft": _istft,
+}
+"""What the converter has no way for, or a wrong one."""

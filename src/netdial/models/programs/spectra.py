@@ -1,0 +1,105 @@
+"""Functions of complex tensors by their real and imaginary parts, as ONNX has no complex numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+
+def _einsum(equation: str, *parts: Any) -> Any:
+    """Returns sums of products of two complex tensors by their real and imaginary parts."""
+    if len(parts) != 2 or not all(isinstance(part, Tensor) and part.is_complex() for part in parts):
+        return NotImplemented
+    (a, b), (c, d) = (torch.view_as_real(part).unbind(-1) for part in parts)
+
+    def product(x: Tensor, y: Tensor) -> Tensor:
+        return torch.einsum(equation, x, y)
+
+    real, imaginary = product(a, c) - product(b, d), product(a, d) + product(b, c)
+    return torch.view_as_complex(torch.stack([real, imaginary], -1))
+
+
+def _zeros(*size: Any, dtype: torch.dtype | None = None, **named: Any) -> Any:
+    if dtype is None or not dtype.is_complex:
+        return NotImplemented
+    size = tuple(size[0]) if isinstance(size[0], (tuple, list)) else size
+    return torch.view_as_complex(torch.zeros(*size, 2, dtype=dtype.to_real(), **named))
+
+
+def _by_parts(func: Callable[..., Tensor]) -> Callable[..., Any]:
+    """Returns a function that moves numbers about, of complex ones by their real and imaginary parts."""
+
+    def both(*args: Any, **kwargs: Any) -> Any:
+        given = tree_leaves((args, kwargs))
+        if not any(isinstance(part, Tensor) and part.is_complex() for part in given):
+            return NotImplemented
+
+        real, imaginary = (
+            func(*tree_map(part, args), **tree_map(part, kwargs)) for part in (_real, _imaginary)
+        )
+        return torch.complex(real, imaginary)
+
+    return both
+
+
+def _real(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return torch.view_as_real(part)[..., 0] if part.is_complex() else part
+    return part.real if isinstance(part, complex) else part
+
+
+def _imaginary(part: Any) -> Any:
+    if isinstance(part, Tensor) and part.is_complex():
+        return torch.view_as_real(part)[..., 1]
+    if isinstance(part, Tensor) and part.is_floating_point():
+        return torch.zeros_like(part)
+    return part.imag if isinstance(part, (float, complex)) else part
+
+
+def _exp(x: Tensor) -> Any:
+    if not x.is_complex():
+        return NotImplemented
+    real, imaginary = torch.view_as_real(x).unbind(-1)
+    return torch.complex(real.exp() * imaginary.cos(), real.exp() * imaginary.sin())
+
+
+def _setitem(x: Tensor, at: Any, value: Any) -> Any:
+    """Writes a part of a complex tensor by its real and imaginary parts."""
+    if not x.is_complex() or not (isinstance(value, Tensor) or value == 0):
+        return NotImplemented
+    index = at if isinstance(at, tuple) else (at,)
+    if any(part is Ellipsis for part in index):
+        index = (*index, slice(None))
+    torch.view_as_real(x)[index] = (
+        torch.view_as_real(value.to(x.dtype)) if isinstance(value, Tensor) else 0
+    )
+    return None
+
+
+OF_COMPLEX: dict[Any, Callable[..., Any]] = {
+    **{
+        name: _by_parts(getattr(Tensor, name))
+        for name in (
+            "__getitem__",
+            "gather",
+            "index_select",
+            "masked_fill",
+            "scatter",
+            "select",
+            "unsqueeze",
+        )
+    },
+    "where": _by_parts(torch.where),
+    "zeros_like": _by_parts(torch.zeros_like),
+    "pad": _by_parts(F.pad),
+    "zeros": _zeros,
+    "__setitem__": _setitem,
+    "einsum": _einsum,
+    "exp": _exp,
+}
+"""Name of a function -> the same of complex tensors; it returns NotImplemented for others."""

@@ -1,0 +1,153 @@
+"""A member as a program: ``torch.export`` (``.pt2``) and ONNX, with a batch of any size.
+
+A program or graph is run and compared with the network, for batches of several sizes, before it takes its place; nothing is
+written when they differ.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from netdial.core.errors import TraceError, missing_extra
+from netdial.core.inputs import packing_of
+from netdial.core.outputs import contents_kept, modes_kept, tensors, touched
+from netdial.core.storage.files import write_bytes
+from netdial.models.programs.calls import (
+    ByPosition,
+    PlainNames,
+    by_name,
+    input_names,
+    output_names,
+    plainly_named,
+)
+from netdial.models.programs.checking import compare, tracing
+from netdial.models.programs.functions import KNOWN_TO_ONNX, OF_ANY_BATCH
+from netdial.models.programs.graphs import kept_apart, translations
+from netdial.models.programs.job import ExportJob
+from netdial.models.programs.operations import ByOthers, dense
+from netdial.models.programs.spectra import OF_COMPLEX
+
+
+def torch_export(job: ExportJob) -> tuple[int, float]:
+    """Writes a ``torch.export`` program; returns its size in bytes and the largest difference found."""
+    x = job.inputs()
+    buffer = io.BytesIO()
+    with tracing(job, "torch-export"):
+        packing = packing_of(job.net)
+        module, given = plainly_named(job.program), (x, dict[str, Tensor]())
+        shapes: Any = _dynamic_batch(module, x)
+        if packing is not None and any(packing.names):
+            module, given = by_name(module, packing), packing.call(x)
+            shapes = {name: {0: torch.export.Dim("batch")} for name in input_names(job.net)}
+        with dense(job.net), ByOthers(OF_ANY_BATCH):
+            program = torch.export.export(module, *given, dynamic_shapes=shapes)
+        torch.export.save(program, buffer)
+        buffer.seek(0)
+        loaded = torch.export.load(buffer).module()
+
+        def run(*batch: Tensor) -> Any:
+            args, kwargs = (batch, {}) if packing is None else packing.call(batch)
+            return loaded(*args, **kwargs)
+
+        difference = compare(job.program, run, x)
+    content = buffer.getvalue()
+    write_bytes(job.path, content)
+    return len(content), difference
+
+
+def onnx(job: ExportJob) -> tuple[int, float]:
+    """Writes an ONNX graph; returns its size in bytes and the largest difference found."""
+    try:
+        runtime = import_module("onnxruntime")
+        import_module("onnx"), import_module("onnxscript")
+    except ImportError:
+        raise missing_extra("export to ONNX", "export") from None
+    x = job.inputs()
+    _check_memory(job, x)
+    with tracing(job, "onnx"):
+        content = _graph(job, x)
+        session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        names = [given.name for given in session.get_inputs()]
+
+        def run(*batch: Tensor) -> Any:
+            given = {n: part.numpy() for n, part in zip(names, batch, strict=True)}
+            return [torch.from_numpy(part) for part in session.run(None, given)]
+
+        difference = compare(job.program, run, x)
+    write_bytes(job.path, content)
+    return len(content), difference
+
+
+def _graph(job: ExportJob, x: tuple[Tensor, ...]) -> bytes:
+    """Returns an ONNX graph of the network."""
+    names = output_names(job.program, x, input_names(job.net))
+    module = plainly_named(job.program)
+    # the converter takes a fused kernel of attention apart, so none is chosen
+    ways = ByOthers(KNOWN_TO_ONNX | OF_COMPLEX)
+    with sdpa_kernel(SDPBackend.MATH), dense(job.net), ways, torch.no_grad():
+        program = torch.onnx.export(
+            module,
+            x,
+            dynamo=True,
+            verbose=False,
+            optimize=False,  # it takes additions of less than 1e-8 for those of 0: log(x + 1e-10)
+            input_names=input_names(job.net),
+            output_names=names,
+            dynamic_shapes=_dynamic_batch(module, x),
+            custom_translation_table=translations(),
+        )
+    assert program is not None  # always so with dynamo=True
+    optimizer = import_module("onnxscript.optimizer")
+    optimizer.fold_constants(program.model)
+    optimizer.remove_unused_nodes(program.model)
+    kept_apart(program.model)
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def write_program(net: nn.Module, path: str | Path, format: str, example: Any) -> tuple[int, float]:
+    """Writes a network in evaluation mode as a program: ``onnx`` or ``torch-export``; it stays as it was.
+
+    Returns:
+        Size in bytes, and the largest difference found between outputs of program and network.
+
+    Raises:
+        ShapeError, TraceError, MissingExtra: it cannot be made, is not the network, or needs an extra.
+    """
+    with contents_kept(net), modes_kept(net):
+        return _WRITERS[format](ExportJob(net.eval(), 0.0, Path(path), example, {}, False, None))
+
+
+_WRITERS: dict[str, Callable[[ExportJob], tuple[int, float]]] = {
+    "torch-export": torch_export,
+    "onnx": onnx,
+}
+
+
+def _check_memory(job: ExportJob, x: tuple[Tensor, ...]) -> None:
+    """Refuses a network whose outputs change from call to call with what it holds: an ONNX graph remembers nothing."""
+
+    def called() -> list[Tensor]:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return tensors(job.program(*(part.clone() for part in x)))
+
+    with touched(job.net) as names:
+        first, then = called(), called()
+    if names and not all(map(torch.equal, first, then)):
+        raise TraceError(
+            f"{job.path}: the network changes {', '.join(sorted(names))} in each call and its outputs with it, and an ONNX "
+            "graph remembers nothing; change it in training alone (if self.training), or write a torch.export program (.pt2)"
+        )
+
+
+def _dynamic_batch(module: nn.Module, x: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    each: tuple[Any, ...] = ({0: torch.export.Dim("batch")},) * len(x)
+    return (each,) if isinstance(module, (ByPosition, PlainNames)) else each

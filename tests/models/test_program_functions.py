@@ -1,0 +1,175 @@
+"""Functions that converters lack, or get wrong, are in programs with the network's own outputs, for batches of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from netdial.models.programs.functions import KNOWN_TO_ONNX
+from netdial.models.programs.operations import ByOthers, dense
+from netdial.models.programs.spectra import OF_COMPLEX
+from netdial.models.programs.writing import write_program
+
+Function = Callable[[Tensor, Tensor], Tensor]
+
+
+def modes(x: Tensor, w: Tensor) -> Tensor:
+    """Low modes times complex weights, as Fourier operators write them."""
+    found = torch.fft.rfft2(x)
+    out = torch.zeros(len(x), 3, 4, 3, dtype=torch.cfloat)
+    out[..., :2, :2] = torch.einsum(
+        "bixy,ioxy->boxy", found[..., :2, :2], torch.complex(w, w)[..., :2, :2]
+    )
+    out[:, :, -1, 0] = 0
+    return torch.fft.irfft2(out, s=(4, 4))
+
+
+def diagonal(x: Tensor, w: Tensor) -> Tensor:
+    y = x * 1.0
+    y.diagonal(offset=-1, dim1=1, dim2=3).add_(w.sum())
+    y.diagonal(offset=1, dim1=-2, dim2=-1).mul_(2.0)
+    return y
+
+
+def experts(x: Tensor, w: Tensor) -> Tensor:
+    rows = x.flatten(0, 2)
+    ends = torch.stack([torch.tensor(0), torch.tensor(len(rows) // 3), torch.tensor(len(rows))])
+    return torch._grouped_mm(rows, w[0, :, :, :], offs=ends.int()).reshape(len(x), -1)
+
+
+def istft(x: Tensor, w: Tensor) -> Tensor:
+    window = torch.hann_window(8)
+    found = torch.stft(x.flatten(1), 16, 4, 8, window=window, return_complex=True)
+    return torch.istft(found * 0.5, 16, 4, 8, window=window, length=45)
+
+
+FUNCTIONS: dict[str, Function] = {
+    "a term of 1e-10": lambda x, w: torch.log(torch.relu(x) + 1e-10),
+    "zeros before pooling": lambda x, w: F.max_pool2d(F.pad(x - 9, (1, 1, 1, 1)), 2),
+    "statistics of the batch": lambda x, w: F.batch_norm(
+        x.reshape(1, -1, 4, 4), None, None, training=True
+    ).reshape(x.shape),
+    "weighted bags": lambda x, w: F.embedding_bag(
+        (x.flatten(1).abs() * 2).long() % 4, w[0, 0], per_sample_weights=x.flatten(1), mode="sum"
+    ),
+    "hypot": lambda x, w: torch.hypot(x, w[0]),
+    "cumprod": lambda x, w: torch.cumprod(x, -1),
+    "kthvalue": lambda x, w: torch.kthvalue(x, 2, -1).values,
+    "median": lambda x, w: x.median(2, keepdim=True).values,
+    "searchsorted": lambda x, w: x * torch.searchsorted(torch.arange(-2.0, 3.0), x, right=True),
+    "adaptive pooling": lambda x, w: F.adaptive_max_pool2d(x, (3, 1)),
+    "slogdet": lambda x, w: torch.linalg.slogdet(x).logabsdet,
+    "solve": lambda x, w: torch.linalg.solve(w[0, 0] + 9 * torch.eye(4), x),
+    "inverse": lambda x, w: x @ torch.linalg.inv(w[0, 0] + 9 * torch.eye(4)),
+    "diagonal": diagonal,
+    "bfloat16": lambda x, w: x + (w[0].bfloat16() * 0.3 - 1).float(),
+    "Fourier operator": modes,
+    "modes of the largest amplitude": lambda x, w: torch.fft.irfft(
+        torch.where(torch.fft.rfft(x).abs() > 1, torch.fft.rfft(x), 0j), n=4
+    ),
+    "exponential of complex numbers": lambda x, w: (
+        torch.exp(torch.complex(x, w[0].expand_as(x)))[..., 0].real
+    ),
+    "istft": istft,
+}
+
+
+class Calls(nn.Module):
+    def __init__(self, function: Function) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3, 3, 4, 4))
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.w)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_is_written_with_equal_outputs(name: str, tmp_path: Path) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    net, x = Calls(FUNCTIONS[name]), torch.randn(7, 3, 4, 4)
+    write_program(net, tmp_path / "net.onnx", "onnx", x[:2])
+    session = runtime.InferenceSession(tmp_path / "net.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), net(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "inverse"])
+def test_the_other_functions_give_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    net, x = Calls(FUNCTIONS[name]), torch.randn(5, 3, 4, 4)
+    if name == "solve":
+        pytest.skip("is an operation of ONNX Runtime, which torch cannot run")
+    with ByOthers(KNOWN_TO_ONNX | OF_COMPLEX), torch.no_grad():
+        found = net(x)
+    torch.testing.assert_close(found, net(x).detach(), rtol=1e-5, atol=1e-5)
+
+
+class Sparse(nn.Module):
+    """A graph's matrix, sparse, times features."""
+
+    A: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 4)
+        self.register_buffer("A", torch.tensor([[0.0, 2.0], [1.0, 0.0]]).to_sparse())
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.fc(x).transpose(0, 1)
+        return torch.sparse.mm(self.A.coalesce(), h.flatten(1)).reshape(h.shape).transpose(0, 1)
+
+
+class Words(nn.Module):
+    """Layers named by words of Python, and a distance, which torch measures in two ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"in": nn.BatchNorm1d(3), "class": nn.Linear(3, 4)})
+        self.codes = nn.Parameter(torch.randn(5, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.parts["class"](self.parts["in"](x))
+        return torch.cdist(h, self.codes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["torch-export", "onnx"])
+def test_sparse_matrices_and_words_of_python(format: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    for net, x in ((Sparse(), torch.randn(3, 2, 3)), (Words(), torch.randn(3, 3))):
+        write_program(net, tmp_path / "net", format, x)  # compared there
+
+
+def test_programs_take_as_many_rows_as_there_are(tmp_path: Path) -> None:
+    net, x = Words().eval(), torch.randn(60, 3)
+    write_program(net, tmp_path / "net.pt2", "torch-export", x[:2])
+    found = torch.export.load(tmp_path / "net.pt2").module()(x)
+    torch.testing.assert_close(found, net(x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_keeps_its_sparse_matrix() -> None:
+    net = Sparse()
+    with dense(net):
+        assert not net.A.is_sparse
+    assert net.A.is_sparse
+
+
+class OfTwo(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) == 1:
+            raise ValueError("one example has no statistics")
+        return x - x.mean(0)
+
+
+def test_a_batch_that_the_network_refuses_is_not_asked_for(tmp_path: Path) -> None:
+    write_program(OfTwo(), tmp_path / "net.pt2", "torch-export", torch.randn(3, 2))
