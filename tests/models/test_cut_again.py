@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import netdial as nd
 from netdial.core.cutting import noted_cut
 from netdial.core.errors import ConfigError
+from netdial.models.cut.recipe import read_recipe
 
 
 def data() -> tuple[Tensor, Tensor]:
@@ -81,3 +82,30 @@ def test_a_shrunken_network_with_its_switches_says_how_it_is_shrunk_again() -> N
         STEPS["shrink"](once.net)
     folded = once.fold()[0]
     assert STEPS["shrink"](folded).widths["first"] <= once.widths["first"]
+
+
+class Edges(nn.Module):
+    """Numbers of edges, given in floating point, are looked up; those of a matrix of any numbers may not be there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.degree, self.fc, self.out = nn.Embedding(5, 2), nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n = x.size()[:2]
+        bias = x.new_zeros(b, 2, n + 1)
+        bias[:, :, 1:] = bias[:, :, 1:] + self.degree(x.long().sum(2)).permute(0, 2, 1)
+        bias[:, :, 0] = bias[:, :, 0] + self.degree.weight[0]
+        found: Tensor = self.out(torch.relu(self.fc(x))).mean(1) + bias.sum(2)
+        return found
+
+
+def test_codes_in_floating_point_are_made_up_as_codes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, x = Edges(), (torch.rand(40, 4, 4) > 0.5).float()
+    small = nd.shrink(net, (x, torch.randn(40, 2)), size="45 params", epochs=4, batch_size=40)
+    nd.save(small, tmp_path / "small.net")
+    assert [one.high for one in read_recipe(tmp_path / "small.net").inputs] == [1]
+    again = nd.load_model(tmp_path / "small.net", Edges())
+    torch.testing.assert_close(again(x), small.net(x))
+    assert type(again) is Edges

@@ -95,7 +95,7 @@ class InputOutline:
     Attributes:
         shape: ``[b, ...]``.
         dtype: number type, as torch calls it.
-        high: largest number, for integers (classes of an embedding).
+        high: largest number, where all are whole and none is below 0 (classes of an embedding, edges of a graph).
         numbers: those of integers, in order, where the graph checks what they have to be (ends of sentences in each row).
     """
 
@@ -299,7 +299,8 @@ def _inputs(graph: Graph) -> tuple[tuple[InputOutline, ...], tuple[str, ...] | N
 def _outline(x: Tensor, *, by_numbers: bool) -> InputOutline:
     """Returns what inputs look like."""
     whole = not (x.is_floating_point() or x.is_complex()) and x.numel() > 0
-    high = int(x.max()) if whole else 0
+    coded = x.is_floating_point() and bool(((x == x.trunc()) & (x >= 0) & x.isfinite()).all())
+    high = int(x.max()) if whole or (coded and x.numel() > 0) else 0
     numbers = tuple(map(int, x.flatten().tolist())) if whole and by_numbers else None
     return InputOutline(tuple(x.shape), str(x.dtype).removeprefix("torch."), high, numbers)
 

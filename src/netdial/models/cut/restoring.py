@@ -203,11 +203,12 @@ def _like_outline(outline: InputOutline, like: Tensor) -> Tensor:
     if outline.numbers is not None:
         return torch.tensor(outline.numbers).reshape(shape).to(dtype).to(like.device)
     source = torch.Generator().manual_seed(_SEED)
-    if dtype.is_floating_point or dtype.is_complex:
-        kind = like.dtype.to_real() if dtype.is_floating_point else dtype
+    kind = like.dtype.to_real() if dtype.is_floating_point else dtype
+    if dtype.is_complex or (dtype.is_floating_point and outline.high < 1):
         return torch.randn(shape, generator=source).to(kind).to(like.device)
-    most = min(max(outline.high, 0), 1 if dtype == torch.bool else torch.iinfo(dtype).max - 1)
-    return torch.randint(most + 1, shape, generator=source).to(dtype).to(like.device)
+    whole = torch.int64 if dtype.is_floating_point else dtype
+    most = min(max(outline.high, 0), 1 if whole == torch.bool else torch.iinfo(whole).max - 1)
+    return torch.randint(most + 1, shape, generator=source).to(kind).to(like.device)
 
 
 def _pick_again(traced: fx.GraphModule, kept: KeptPick, tensors: Mapping[str, Tensor]) -> None:
