@@ -182,6 +182,16 @@ def _cdist(x: Tensor, y: Tensor, p: float = 2.0, compute_mode: str | None = None
     return torch.cdist(x, y, p, "donot_use_mm_for_euclid_dist")
 
 
+def _split(x: Tensor, split_size_or_sections: Any = None, dim: int = 0, **named: Any) -> Any:
+    """Returns parts of as many rows as the batch has, as many as there are in the example."""
+    size = named.pop("split_size", split_size_or_sections)
+    total: Any = x.shape[dim]
+    if named or not isinstance(size, torch.SymInt) or not isinstance(total, torch.SymInt):
+        return NotImplemented
+    parts, rest = divmod(total.node.hint, size.node.hint)
+    return NotImplemented if rest else [x.narrow(dim, at * size, size) for at in range(parts)]
+
+
 def _sparse_mm(x: Tensor, y: Tensor, *reduced: Any) -> Any:
     if reduced or torch.strided not in (x.layout, y.layout):
         return NotImplemented
@@ -219,7 +229,7 @@ _ARITHMETIC = (
 OF_DENSE: Ways = {"_sparse_mm": _sparse_mm, "_sparse_addmm": _sparse_addmm, "coalesce": _coalesce}
 """What code does with sparse tensors, where these are dense."""
 
-OF_ANY_BATCH: Ways = {"cdist": _cdist, **OF_DENSE}
+OF_ANY_BATCH: Ways = {"cdist": _cdist, "split": _split, **OF_DENSE}
 """What goes one way for batches of any size."""
 
 KNOWN_TO_ONNX: Ways = {
@@ -228,6 +238,7 @@ KNOWN_TO_ONNX: Ways = {
     F.batch_norm: _batch_norm,
     F.embedding_bag: _embedding_bag,
     "batch_norm": _batch_norm_of_torch,
+    "split": _split,
     "view": _view,
     "view_as": _view_as,
     "hypot": _hypot,

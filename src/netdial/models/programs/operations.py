@@ -18,12 +18,12 @@ class ByOthers(TorchFunctionMode):
     """Runs functions by others that give the same.
 
     Args:
-        ways: a function or its name -> what is run in its place, unless it returns NotImplemented.
+        tables: a function or its name -> what is run in its place, unless it returns NotImplemented.
     """
 
-    def __init__(self, ways: Mapping[Any, Callable[..., Any]]) -> None:
+    def __init__(self, *tables: Mapping[Any, Callable[..., Any]]) -> None:
         super().__init__()
-        self.ways = ways
+        self.tables = tables
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -31,9 +31,12 @@ class ByOthers(TorchFunctionMode):
         """Returns what a function of torch gives."""
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").partition(".")[0]  # "view.default" in graphs of aten
-        way = self.ways.get(func, self.ways.get(name))
-        found = NotImplemented if way is None else way(*args, **kwargs)
-        return func(*args, **kwargs) if found is NotImplemented else found
+        for table in self.tables:
+            way = table.get(func, table.get(name))
+            found = NotImplemented if way is None else way(*args, **kwargs)
+            if found is not NotImplemented:
+                return found
+        return func(*args, **kwargs)
 
 
 @contextmanager

@@ -61,6 +61,18 @@ def _imaginary(part: Any) -> Any:
     return part.imag if isinstance(part, (float, complex)) else part
 
 
+def _scaled(x: Any, y: Any) -> Any:
+    """Returns a tensor times a number, of which one is complex."""
+    if not isinstance(x, Tensor):
+        x, y = y, x
+    if not isinstance(y, (int, float, complex)) or not (x.is_complex() or isinstance(y, complex)):
+        return NotImplemented
+    if not x.is_complex():
+        return torch.complex(x * float(y.real), x * float(y.imag))
+    a, b, c, d = _real(x), _imaginary(x), y.real, y.imag
+    return torch.complex(a * c - b * d, a * d + b * c)
+
+
 def _exp(x: Tensor) -> Any:
     if not x.is_complex():
         return NotImplemented
@@ -101,5 +113,6 @@ OF_COMPLEX: dict[Any, Callable[..., Any]] = {
     "__setitem__": _setitem,
     "einsum": _einsum,
     "exp": _exp,
+    **dict.fromkeys(("mul", "__mul__", "__rmul__"), _scaled),
 }
 """Name of a function -> the same of complex tensors; it returns NotImplemented for others."""

@@ -91,7 +91,7 @@ def _graph(job: ExportJob, x: tuple[Tensor, ...]) -> bytes:
     names = output_names(job.program, x, input_names(job.net))
     module = plainly_named(job.program)
     # the converter takes a fused kernel of attention apart, so none is chosen
-    ways = ByOthers(KNOWN_TO_ONNX | OF_COMPLEX)
+    ways = ByOthers(KNOWN_TO_ONNX, OF_COMPLEX)
     with sdpa_kernel(SDPBackend.MATH), dense(job.net), ways, torch.no_grad():
         program = torch.onnx.export(
             module,
