@@ -181,3 +181,12 @@ class OfTwo(nn.Module):
 
 def test_a_batch_that_the_network_refuses_is_not_asked_for(tmp_path: Path) -> None:
     write_program(OfTwo(), tmp_path / "net.pt2", "torch-export", torch.randn(3, 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["torch-export", "onnx"])
+def test_programs_do_not_tell_where_the_code_stands(format: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    write_program(Words(), tmp_path / "net", format, torch.randn(3, 3))
+    content = (tmp_path / "net").read_bytes()
+    assert b"parts" in content and Path(__file__).name.encode() not in content

@@ -53,7 +53,23 @@ _BOOLEAN = 9
 """ONNX's number of the type of booleans."""
 
 
-def kept_apart(model: Any) -> None:
+def tidied(model: Any) -> None:
+    """Takes what is not needed out of a graph, in place, lines of the code that it was traced from as well."""
+    import_module("onnxscript.optimizer").fold_constants(model)
+    common = import_module("onnx_ir.passes.common")
+    for tidy in (
+        common.IdentityEliminationPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.ClearMetadataAndDocStringPass(),
+    ):
+        tidy(model)
+    _keep_apart(model)
+
+
+def _keep_apart(model: Any) -> None:
     """Keeps zeros before a pooling of the largest numbers, in place: ONNX Runtime takes them for a padding by -∞."""
     ir = import_module("onnx_ir")
     for pool in [node for node in model.graph if node.op_type == "MaxPool"]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from netdial.core.errors import TraceError, missing_extra
@@ -30,7 +30,7 @@ from netdial.models.programs.calls import (
 )
 from netdial.models.programs.checking import compare, tracing
 from netdial.models.programs.functions import KNOWN_TO_ONNX, OF_ANY_BATCH
-from netdial.models.programs.graphs import kept_apart, translations
+from netdial.models.programs.graphs import tidied, translations
 from netdial.models.programs.job import ExportJob
 from netdial.models.programs.operations import ByOthers, dense
 from netdial.models.programs.spectra import OF_COMPLEX
@@ -49,6 +49,9 @@ def torch_export(job: ExportJob) -> tuple[int, float]:
             shapes = {name: {0: torch.export.Dim("batch")} for name in input_names(job.net)}
         with dense(job.net), ByOthers(OF_ANY_BATCH):
             program = torch.export.export(module, *given, dynamic_shapes=shapes)
+        for part in program.graph_module.modules():
+            for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
+                node.meta.pop("stack_trace", None)  # files and lines of whoever wrote it
         torch.export.save(program, buffer)
         buffer.seek(0)
         loaded = torch.export.load(buffer).module()
@@ -105,10 +108,7 @@ def _graph(job: ExportJob, x: tuple[Tensor, ...]) -> bytes:
             custom_translation_table=translations(),
         )
     assert program is not None  # always so with dynamo=True
-    optimizer = import_module("onnxscript.optimizer")
-    optimizer.fold_constants(program.model)
-    optimizer.remove_unused_nodes(program.model)
-    kept_apart(program.model)
+    tidied(program.model)
     content: bytes = program.model_proto.SerializeToString()
     return content
 
