@@ -57,6 +57,11 @@ FUNCTIONS: dict[str, Function] = {
     "weighted bags": lambda x, w: F.embedding_bag(
         (x.flatten(1).abs() * 2).long() % 4, w[0, 0], per_sample_weights=x.flatten(1), mode="sum"
     ),
+    "bags": lambda x, w: F.embedding_bag((x.flatten(1).abs() * 2).long() % 4, w[0, 0]),
+    "along a dimension": lambda x, w: torch.take_along_dim(x, x[:, :1].argsort(3), 3),
+    "means of what comes together": lambda x, w: x.scatter_reduce(
+        2, (x > 0).long(), x + 1, "mean", include_self=False
+    ),
     "hypot": lambda x, w: torch.hypot(x, w[0]),
     "cumprod": lambda x, w: torch.cumprod(x, -1),
     "kthvalue": lambda x, w: torch.kthvalue(x, 2, -1).values,

@@ -56,10 +56,13 @@ def _embedding_bag(
     scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
     include_last_offset: bool = False, padding_idx: int | None = None,
 ) -> Any:  # fmt: skip
-    """Returns weighted sums of rows for bags of equal size, whose weights the converter leaves out."""
-    if per_sample_weights is None or places.dim() != 2 or padding_idx is not None or max_norm:
+    """Returns what bags of equal size give; the converter leaves weights out, and has means of none."""
+    if places.dim() != 2 or padding_idx is not None or max_norm:
         return NotImplemented
-    return (F.embedding(places, weight) * per_sample_weights.unsqueeze(-1)).sum(1)
+    rows = F.embedding(places, weight)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights.unsqueeze(-1)
+    return rows.sum(1) if mode == "sum" else rows.mean(1) if mode == "mean" else rows.amax(1)
 
 
 def _hypot(x: Tensor, y: Tensor) -> Tensor:
@@ -182,6 +185,24 @@ def _cdist(x: Tensor, y: Tensor, p: float = 2.0, compute_mode: str | None = None
     return torch.cdist(x, y, p, "donot_use_mm_for_euclid_dist")
 
 
+def _take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Any:
+    if dim is None:
+        return NotImplemented
+    sizes = [-1 if at == dim % x.dim() else size for at, size in enumerate(x.shape)]
+    return x.gather(dim, indices.expand(sizes))
+
+
+def _scatter_reduce(
+    x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
+) -> Any:
+    """Returns means of what comes to a place, of which the converter makes others where it leaves out what was there."""
+    if reduce != "mean" or include_self:
+        return NotImplemented
+    total = torch.zeros_like(x).scatter_add(dim, index, src)
+    times = torch.zeros_like(x).scatter_add(dim, index, torch.ones_like(src))
+    return torch.where(times > 0, total / times.clamp(min=1), x)
+
+
 def _split(x: Tensor, split_size_or_sections: Any = None, dim: int = 0, **named: Any) -> Any:
     """Returns parts of as many rows as the batch has, as many as there are in the example."""
     size = named.pop("split_size", split_size_or_sections)
@@ -229,7 +250,12 @@ _ARITHMETIC = (
 OF_DENSE: Ways = {"_sparse_mm": _sparse_mm, "_sparse_addmm": _sparse_addmm, "coalesce": _coalesce}
 """What code does with sparse tensors, where these are dense."""
 
-OF_ANY_BATCH: Ways = {"cdist": _cdist, "split": _split, **OF_DENSE}
+OF_ANY_BATCH: Ways = {
+    **OF_DENSE,
+    "cdist": _cdist,
+    "split": _split,
+    "take_along_dim": _take_along_dim,
+}
 """What goes one way for batches of any size."""
 
 KNOWN_TO_ONNX: Ways = {
@@ -239,6 +265,8 @@ KNOWN_TO_ONNX: Ways = {
     F.embedding_bag: _embedding_bag,
     "batch_norm": _batch_norm_of_torch,
     "split": _split,
+    "take_along_dim": _take_along_dim,
+    "scatter_reduce": _scatter_reduce,
     "view": _view,
     "view_as": _view_as,
     "hypot": _hypot,
