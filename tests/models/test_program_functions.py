@@ -62,6 +62,10 @@ FUNCTIONS: dict[str, Function] = {
     "means of what comes together": lambda x, w: x.scatter_reduce(
         2, (x > 0).long(), x + 1, "mean", include_self=False
     ),
+    "volumes": lambda x, w: F.conv3d(x[:, :, None], w[:, :, None], padding=1),
+    "as often as there are examples": lambda x, w: (
+        w.repeat_interleave(x.size(0), 0).mean(0) + x.repeat(2, 1, 1, 1).mean(0) + x
+    ),
     "hypot": lambda x, w: torch.hypot(x, w[0]),
     "cumprod": lambda x, w: torch.cumprod(x, -1),
     "kthvalue": lambda x, w: torch.kthvalue(x, 2, -1).values,
@@ -158,7 +162,7 @@ def test_sparse_matrices_and_words_of_python(format: str, tmp_path: Path) -> Non
 def test_heads_may_lie_along_the_batch(tmp_path: Path) -> None:
     def heads(x: Tensor, w: Tensor) -> Tensor:
         joined = torch.cat(x.split(2, 3), 0) * w[0, :, :, :2]
-        return torch.cat(joined.split(x.size(0), 0), 3)
+        return torch.cat(joined.split(x.size(0), 0), 3) + torch.cat([x, x]).chunk(2)[1]
 
     write_program(Calls(heads), tmp_path / "net.pt2", "torch-export", torch.randn(2, 3, 4, 4))
 

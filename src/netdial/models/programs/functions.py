@@ -213,6 +213,32 @@ def _split(x: Tensor, split_size_or_sections: Any = None, dim: int = 0, **named:
     return NotImplemented if rest else [x.narrow(dim, at * size, size) for at in range(parts)]
 
 
+def _chunk(x: Tensor, chunks: int, dim: int = 0) -> Any:
+    """Returns equal parts of a batch that was joined of as many."""
+    total: Any = x.shape[dim]
+    if not isinstance(total, torch.SymInt) or total.node.hint % chunks:
+        return NotImplemented
+    size = total // chunks
+    return [x.narrow(dim, at * size, size) for at in range(chunks)]
+
+
+def _repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, **named: Any) -> Any:
+    if named or dim is None or not isinstance(repeats, torch.SymInt):
+        return NotImplemented
+    dim %= x.dim()
+    sizes = [*x.shape[: dim + 1], repeats, *x.shape[dim + 1 :]]
+    return x.unsqueeze(dim + 1).expand(sizes).flatten(dim, dim + 1)
+
+
+def _conv3d(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kwargs: Any
+) -> Any:
+    """Returns a convolution with a bias of 0 where it has none, for which the converter takes an empty one."""
+    if bias is not None:
+        return NotImplemented
+    return F.conv3d(x, weight, weight.new_zeros(len(weight)), *args, **kwargs)
+
+
 def _sparse_mm(x: Tensor, y: Tensor, *reduced: Any) -> Any:
     if reduced or torch.strided not in (x.layout, y.layout):
         return NotImplemented
@@ -254,6 +280,7 @@ OF_ANY_BATCH: Ways = {
     **OF_DENSE,
     "cdist": _cdist,
     "split": _split,
+    "chunk": _chunk,
     "take_along_dim": _take_along_dim,
 }
 """What goes one way for batches of any size."""
@@ -265,6 +292,9 @@ KNOWN_TO_ONNX: Ways = {
     F.embedding_bag: _embedding_bag,
     "batch_norm": _batch_norm_of_torch,
     "split": _split,
+    "chunk": _chunk,
+    "repeat_interleave": _repeat_interleave,
+    "conv3d": _conv3d,
     "take_along_dim": _take_along_dim,
     "scatter_reduce": _scatter_reduce,
     "view": _view,
