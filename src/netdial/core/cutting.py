@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +32,7 @@ from netdial.core.plan import Plan, Positions
 Change = Callable[[], None]
 _NOTE = "_netdial_cut"
 """Attribute of a module that says what was cut of it."""
+_UNREAD = "buffers that the graph lacks"
 _REWRITTEN = (WeightNorm, SpectralNorm, BasePruningMethod)
 
 
@@ -66,6 +67,24 @@ def carry_cut(module: nn.Module, traced: fx.GraphModule) -> None:
     """Notes in the graph of a module what was cut of that."""
     if (found := _notes(module).get(_NOTE)) is not None:
         traced.meta[_NOTE] = found
+
+
+def note_unread(module: nn.Module, traced: fx.GraphModule) -> None:
+    """Notes in the graph of a module the buffers of its state that the graph lacks, as code may make numbers of them."""
+    traced.meta[_UNREAD] = {
+        f"{path}.{name}".lstrip("."): buffer
+        for path, part in module.named_modules()
+        for name, buffer in part.named_buffers(recurse=False)
+        if name not in part._non_persistent_buffers_set
+    }
+    for name, _ in traced.named_buffers(remove_duplicate=False):
+        traced.meta[_UNREAD].pop(name, None)
+
+
+def unread(traced: fx.GraphModule) -> Mapping[str, Tensor]:
+    """Returns the buffers by name that a module has and its graph lacks."""
+    found: Mapping[str, Tensor] = traced.meta.get(_UNREAD, {})
+    return found
 
 
 def _notes(module: nn.Module) -> dict[str, Any]:

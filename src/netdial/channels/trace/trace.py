@@ -1,9 +1,8 @@
 """From a module to its graph of operations.
 
-The graph keeps the user's submodules and parameters, the same objects under the same names. Composite modules that cannot be
-traced are lowered first (``lower.py``). ``torch.fx`` traces (``symbolic.py``); where it cannot, since the code asks for
-shapes or the like, ``torch.export`` does (``exported.py``). Control flow that depends on values cannot be traced; the message
-says where it is. The graph is taken in both modes, and one is made of both (``modes.py``).
+It keeps the user's submodules and parameters, the same objects and names. Composite modules that cannot be traced are
+lowered first (``lower.py``). ``torch.fx`` traces (``symbolic.py``); where it cannot, as code asks for shapes or the like,
+``torch.export`` does (``exported.py``). One graph is made of those in both modes (``modes.py``).
 """
 
 from __future__ import annotations
@@ -53,6 +52,7 @@ from netdial.channels.trace.training import (
     check_training,
     failed,
 )
+from netdial.core.cutting import note_unread
 from netdial.core.errors import ConfigError, TraceError, first_line
 from netdial.core.inputs import OneTensor, OneTensorGraph
 from netdial.core.outputs import keep_freed_memory, modes_kept
@@ -60,7 +60,7 @@ from netdial.core.outputs import keep_freed_memory, modes_kept
 _EXPORTED = "taken by torch.export"
 _STILL = "modules that go as in evaluation"
 _OWN_FAILURES = (TypeError, AttributeError, ValueError, IndexError, KeyError, RuntimeError)
-"""Errors of code that fails by itself where it is compiled: that says nothing of how it runs. Torch has classes of its own."""
+"""Errors of code that fails by itself where it is compiled, which says nothing of how it runs."""
 
 
 def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
@@ -76,7 +76,7 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
         TraceError: the network cannot be traced; the message names the line.
         ConfigError: it has no parameters.
     """
-    if not any(True for _ in net.parameters()):
+    if next(net.parameters(), None) is None:
         raise ConfigError(f"network {type(net).__name__}: has no parameters, so nothing can be cut")
     if isinstance(net, fx.GraphModule):
         return net
@@ -194,8 +194,7 @@ def _by_fx(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
 def _both_modes(net: nn.Module, lowered: nn.Module, held: Collection[str]) -> tuple[Taken, Taken]:
     """Returns the graphs in both modes, where what has one of some names is read by nodes.
 
-    Modules of the user's own without parameters that cannot be traced in one of them are one operation each in both, and what
-    the forward pass changes in one of them is followed in both.
+    What cannot be traced in one of them (modules of the user's own without parameters), or changes there, is so in both.
     """
     whole: set[type[nn.Module]] = set()
     changing = set(held)
@@ -311,6 +310,7 @@ def _joined(
     traced.graph.eliminate_dead_code()
     traced.recompile()
     name_first(traced, lowered)
+    note_unread(net, traced)
     return traced
 
 

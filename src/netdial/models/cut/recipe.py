@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ from netdial.channels.layers.shift import Shift
 from netdial.channels.layers.switch import Switch
 from netdial.channels.nodes import constants_of, operations
 from netdial.channels.trace.answers.ways import checked
-from netdial.core.cutting import cut_since_built, leaf_shapes, leaves
+from netdial.core.cutting import cut_since_built, leaf_shapes, leaves, unread
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.inputs import SCORED, Packing, PartedInputs
 from netdial.core.plan import Plan
@@ -124,6 +124,7 @@ class Recipe:
         constants: what layers say about themselves: module -> attribute -> value.
         tensors: leaf -> its numbers.
         whole: what survives in terms of the network as it was built, where it had been cut before; else None.
+        unread: buffers of the network that its graph lacks, by name: code may make numbers of them.
     """
 
     about: Mapping[str, Any]
@@ -139,6 +140,7 @@ class Recipe:
     constants: Mapping[str, Mapping[str, Any]]
     tensors: Mapping[str, Tensor]
     whole: Plan | None = None
+    unread: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def packing(self) -> Packing | None:
@@ -200,6 +202,7 @@ def save_network(
         constants_of(net),
         tensors,
         whole if whole.cuts != own.cuts else None,
+        unread(graph.traced),
     )
     text = {
         "about": recipe.about,
@@ -215,7 +218,8 @@ def save_network(
         "graph": recipe.graph,
         "constants": recipe.constants,
     }
-    tree = {"format": FORMAT, "recipe": json.dumps(text, separators=(",", ":")), "tensors": tensors}
+    plain = json.dumps(text, separators=(",", ":"))
+    tree = {"format": FORMAT, "recipe": plain, "tensors": tensors, "unread": dict(recipe.unread)}
     save_tree(Path(path), tree, kind)
     return recipe
 
@@ -234,10 +238,11 @@ def read_recipe(path: str | Path) -> Recipe:
             f"{path}: was written by a newer netdial (format {found}; this one reads up to {FORMAT}); update netdial"
         )
     with reading(path, "is damaged", "restore it from a copy"):
-        tensors = tree["tensors"]
-        if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        tensors, beside = tree["tensors"], tree.get("unread", {})
+        if not all(isinstance(tensor, Tensor) for tensor in [*tensors.values(), *beside.values()]):
             raise TypeError("tensors are missing")
-        return recipe_of(path, parse_json(tree["recipe"], f"{path}: is damaged"), tensors)
+        recipe = recipe_of(path, parse_json(tree["recipe"], f"{path}: is damaged"), tensors)
+        return replace(recipe, unread=beside)
 
 
 def recipe_of(path: Path, plain: Any, tensors: Mapping[str, Tensor]) -> Recipe:

@@ -94,12 +94,11 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
     if recipe.whole is not None and cut_since_built(fresh) is None:
         recipe = replace(recipe, plan=recipe.whole)
     with reading(path, "cannot be turned into a network", "restore it from a copy"):
-        try:
-            before = leaf_shapes(fresh)
-            lowered, traced, difference = _again(fresh, recipe)
-        except NetdialError as error:
-            difference = str(error)
-        if difference:
+        before, lowered, traced, difference = _tried(fresh, recipe)
+        # code may make numbers of buffers
+        if difference and _set_buffers(_as_one(fresh, recipe), recipe):
+            before, lowered, traced, difference = _tried(fresh, recipe)
+        if traced is None or difference:
             given = "network that it describes" if net is None else type(net).__name__
             raise CheckpointError(
                 f"{path}: does not fit the {given}: {difference}; give a fresh network, built as the one that was "
@@ -111,6 +110,7 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
             )  # built-in networks know no sizes: nothing to compare below
         for name, leaf in leaves(traced).items():
             leaf.data = recipe.tensors[name].to(leaf.device)
+        _set_buffers(lowered, recipe)
         ours = _beyond_class(recipe)
         why = "" if ours else other_code(lowered, traced, before, _examples(recipe, lowered))
         found = (traced if ours or why else lowered).eval()
@@ -145,10 +145,38 @@ def _outline(path: Path, about: Mapping[str, Any]) -> nn.Module:
     return made_again(path, about[STRUCTURE]) if STRUCTURE in about else outline(path, about)
 
 
+def _tried(
+    net: nn.Module, recipe: Recipe
+) -> tuple[dict[str, tuple[int, ...]], nn.Module, fx.GraphModule | None, str]:
+    """Returns the shapes of a network's leaves, and what ``_again`` does; no graph, and why, where that is refused."""
+    try:
+        return leaf_shapes(net), *_again(net, recipe)
+    except NetdialError as error:
+        return {}, net, None, str(error)
+
+
+def _as_one(net: nn.Module, recipe: Recipe) -> nn.Module:
+    """Returns a network as it was traced: of one tensor, where it has several inputs."""
+    if recipe.names is None:
+        return net
+    return scoring(one_tensor(net, recipe.packing), every=recipe.gives_all)
+
+
+def _set_buffers(net: nn.Module, recipe: Recipe) -> bool:
+    """Gives buffers that are not cut the numbers that were saved; returns whether any had others."""
+    changed = False
+    for name, buffer in net.named_buffers():
+        saved = recipe.unread.get(name, recipe.tensors.get(name, buffer)).to(buffer.device)
+        alike = name in recipe.unread or saved.shape == buffer.shape
+        if alike and name not in recipe.plan.cuts and not torch.equal(saved.to(buffer), buffer):
+            buffer.data = saved
+            changed = True
+    return changed
+
+
 def _again(net: nn.Module, recipe: Recipe) -> tuple[nn.Module, fx.GraphModule, str]:
     """Returns a fresh network lowered, traced and cut as a file says, and how it differs from the file's, in words."""
-    if recipe.names is not None:
-        net = scoring(one_tensor(net, recipe.packing), every=recipe.gives_all)
+    net = _as_one(net, recipe)
     make_plain(net)
     lowered = lower(net)
     with warnings.catch_warnings():  # it was told when the network was cut
