@@ -23,15 +23,9 @@ def _view_as(x: Tensor, other: Tensor) -> Tensor:
 
 
 def _batch_norm(
-    x: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Any:
+    x: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Any:  # fmt: skip
     """Returns ``F.batch_norm`` by the statistics of the batch, which the converter takes for those that are kept."""
     if not training:
         return NotImplemented
@@ -307,13 +301,10 @@ KNOWN_TO_ONNX: Ways = {
     "adaptive_max_pool1d": _adaptive_max_pool(1),
     "adaptive_max_pool2d": _adaptive_max_pool(2),
     "adaptive_max_pool3d": _adaptive_max_pool(3),
-    "slogdet": _slogdet,
-    "linalg_slogdet": _slogdet,
+    **dict.fromkeys(("slogdet", "linalg_slogdet"), _slogdet),
+    **dict.fromkeys(("inverse", "linalg_inv"), _inverse),
+    **dict.fromkeys(("grouped_mm_fallback", "_grouped_mm"), _grouped_mm),
     "linalg_solve": _solve,
-    "linalg_inv": _inverse,
-    "inverse": _inverse,
-    "grouped_mm_fallback": _grouped_mm,
-    "_grouped_mm": _grouped_mm,
     "istft": _istft,
 }
 """What the converter has no way for, or a wrong one."""
