@@ -9,6 +9,7 @@ from benchmarks.networks import (
     eleventh,
     fifth,
     first,
+    fourteenth,
     fourth,
     second,
     seventh,
@@ -33,6 +34,7 @@ SAMPLES: dict[str, dict[str, Maker]] = {
     "eleventh": eleventh.NETWORKS,
     "twelfth": twelfth.NETWORKS,
     "thirteenth": thirteenth.NETWORKS,
+    "fourteenth": fourteenth.NETWORKS,
 }
 """What makes each of our own networks and its inputs."""
 _TRANSFORMERS = (
