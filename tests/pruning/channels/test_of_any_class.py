@@ -71,3 +71,15 @@ def test_a_refusal_names_layers_that_are_frozen() -> None:
         nd.slim(family, 1.0, share=0.5, data=data)
     net = family.export(1.0).requires_grad_(True)
     assert nd.slim(net, share=0.5, data=data).widths == {"fc1": 4}
+
+
+def test_a_size_that_frozen_layers_keep_from_says_which() -> None:
+    net = nd.build("mlp:20-20", input_shape=(6,), n_outputs=2)
+    net.fc1.requires_grad_(False)  # type: ignore[union-attr]
+    with pytest.raises(ConfigError, match=r"raise the target, or unfreeze what makes fc1") as told:
+        nd.slim(net, size="40 params", example=torch.randn(4, 6, generator=G))
+    assert "round_to" not in str(told.value)
+    with pytest.raises(ConfigError, match=r"raise the target, or lower minimum") as told:
+        nd.slim(nd.build("mlp:20", input_shape=(6,), n_outputs=2), size="30 params", minimum=5,
+                example=torch.randn(4, 6, generator=G))  # fmt: skip
+    assert "unfreeze" not in str(told.value)

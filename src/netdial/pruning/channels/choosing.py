@@ -164,8 +164,16 @@ def without(graph: Graph, chosen: Chosen) -> fx.GraphModule:
     return trial
 
 
-def check_size(graph: Graph, order: Sequence[ChannelBlock], target: Target) -> None:
+def check_size(
+    graph: Graph, order: Sequence[ChannelBlock], target: Target, more: Sequence[str] = ()
+) -> None:
     """Refuses a target that cannot be reached.
+
+    Args:
+        graph: the network.
+        order: blocks of all channels that may go.
+        target: size to arrive at.
+        more: what else would let the network become smaller, in words.
 
     Raises:
         ConfigError: the network is no larger than the target, or is larger when everything is gone that may go.
@@ -187,7 +195,7 @@ def check_size(graph: Graph, order: Sequence[ChannelBlock], target: Target) -> N
     if target.value < least:
         raise ConfigError(
             f"target of {target}: with the fewest channels in every group {still} {show(least)}; "
-            "raise the target, or lower minimum or round_to"
+            + ", or ".join(["raise the target", *more])
         )
 
 

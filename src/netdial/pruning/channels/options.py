@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
 
+from netdial.channels.graph import Graph
 from netdial.channels.rules import Heads
 from netdial.core.arguments import checked_fields
+from netdial.core.errors import some_of
 from netdial.pruning.channels.choosing import Limits
 from netdial.pruning.channels.latency import Rounding
 from netdial.pruning.channels.removal import Emission
@@ -77,3 +80,22 @@ class Options:
     steps: Annotated[
         int, Field(ge=1, description="parts in which channels go, scored anew before each")
     ] = 1
+
+    def more(self, graph: Graph, ranked: Collection[str]) -> list[str]:
+        """Returns what would let a network become smaller than it can by these settings, in words.
+
+        Args:
+            graph: the network.
+            ranked: groups whose channels have scores.
+        """
+        names = [name for name in ("minimum", "round_to") if getattr(self.limits, name) > 1]
+        more = [f"lower {' or '.join(names)}"] if names else []
+        frozen = [g.name for g in graph.groups if g.name not in ranked and not g.mixed]
+        if frozen:
+            more.append(f"unfreeze what makes {some_of(frozen)}: requires_grad_(True)")
+        mixing = next((group.mixed[0] for group in graph.groups if group.mixed), "")
+        if mixing and self.exact:
+            more.append(
+                f"let channels go that are normalised together, by {mixing}: exact=False (--no-exact), and outputs change"
+            )
+        return more

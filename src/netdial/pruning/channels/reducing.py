@@ -205,7 +205,7 @@ def _reduced(
         scores = free_first(graph, scores)
     order = blocks(scores, options.limits, origin)
     for target in check:
-        check_size(graph, order, target)
+        check_size(graph, order, target, options.more(graph, scores))
     chosen = _choose(graph, order, goal, scores, options, origin)
     tables: tuple[LatencyTable, ...] = ()
     if options.rounding is not None:
