@@ -105,9 +105,7 @@ def rebuilt(path: Path, recipe: Recipe, net: nn.Module | None) -> nn.Module:
                 "saved was at the start"
             )
         if net is None:
-            lowered.to_empty(
-                device="cpu"
-            )  # built-in networks know no sizes: nothing to compare below
+            lowered.to_empty(device="cpu")  # of a built-in network, which knows no sizes
         for name, leaf in leaves(traced).items():
             leaf.data = recipe.tensors[name].to(leaf.device)
         _set_buffers(lowered, recipe)
@@ -168,7 +166,9 @@ def _set_buffers(net: nn.Module, recipe: Recipe) -> bool:
     for name, buffer in net.named_buffers():
         saved = recipe.unread.get(name, recipe.tensors.get(name, buffer)).to(buffer.device)
         alike = name in recipe.unread or saved.shape == buffer.shape
-        if alike and name not in recipe.plan.cuts and not torch.equal(saved.to(buffer), buffer):
+        if not alike or name in recipe.plan.cuts or buffer.is_meta:
+            continue
+        if not torch.equal(saved.to(buffer.dtype).to_dense(), buffer.to_dense()):
             buffer.data = saved
             changed = True
     return changed
