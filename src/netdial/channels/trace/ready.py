@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from functools import partial
 from keyword import iskeyword
@@ -247,9 +247,13 @@ def tell_hooks(
 
 def name_any(graph: fx.Graph) -> None:
     """Lets the code of a graph name all of its parts, in place."""
-    paths = [node.target for node in graph.nodes if isinstance(node.target, str)]
-    if any(iskeyword(name) for path in paths for name in path.split(".")):
+    if worded(node.target for node in graph.nodes if isinstance(node.target, str)):
         graph.set_codegen(_AnyName())
+
+
+def worded(paths: Iterable[str]) -> bool:
+    """Returns whether a part of a network is called by a word of Python: ``flows.0.in``."""
+    return any(iskeyword(name) for path in paths for name in path.split("."))
 
 
 def copy_made(traced: fx.GraphModule, made: Collection[str]) -> None:

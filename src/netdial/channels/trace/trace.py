@@ -194,7 +194,7 @@ def _by_fx(net: nn.Module, lowered: nn.Module) -> tuple[Taken, Taken]:
 def _both_modes(net: nn.Module, lowered: nn.Module, held: Collection[str]) -> tuple[Taken, Taken]:
     """Returns the graphs in both modes, where what has one of some names is read by nodes.
 
-    What cannot be traced in one of them (modules of the user's own without parameters), or changes there, is so in both.
+    Modules without parameters that one mode cannot trace are one operation in both; what changes in one is followed in both.
     """
     whole: set[type[nn.Module]] = set()
     changing = set(held)

@@ -303,10 +303,11 @@ def _inputs(graph: Graph) -> tuple[tuple[InputOutline, ...], tuple[str, ...] | N
 
 def _outline(x: Tensor, *, by_numbers: bool) -> InputOutline:
     """Returns what inputs look like."""
-    whole = not (x.is_floating_point() or x.is_complex()) and x.numel() > 0
-    coded = x.is_floating_point() and bool(((x == x.trunc()) & (x >= 0) & x.isfinite()).all())
-    high = int(x.max()) if whole or (coded and x.numel() > 0) else 0
-    numbers = tuple(map(int, x.flatten().tolist())) if whole and by_numbers else None
+    floating, some = x.is_floating_point(), x.numel() > 0
+    integers = some and not (floating or x.is_complex())
+    coded = some and floating and bool(((x == x.trunc()) & (x >= 0) & x.isfinite()).all())
+    high = int(x.max()) if integers or coded else 0
+    numbers = tuple(map(int, x.flatten().tolist())) if integers and by_numbers else None
     return InputOutline(tuple(x.shape), str(x.dtype).removeprefix("torch."), high, numbers)
 
 

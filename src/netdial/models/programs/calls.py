@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from inspect import Parameter, Signature
-from keyword import iskeyword
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_flatten_with_path
 
+from netdial.channels.trace.ready import worded
 from netdial.core.inputs import Packing, packing_of, structured
 
 
@@ -69,9 +69,7 @@ class PlainNames(nn.Module):
 
 def plainly_named(program: nn.Module) -> nn.Module:
     """Returns a program, under other names where some are Python's own words."""
-    paths = (name for name, _ in program.named_modules())
-    worded = any(iskeyword(name) for path in paths for name in path.split("."))
-    return PlainNames(program) if worded else program
+    return PlainNames(program) if worded(name for name, _ in program.named_modules()) else program
 
 
 def input_names(net: nn.Module) -> list[str]:

@@ -251,11 +251,11 @@ def _in_single(name: str) -> Callable[..., Any]:
     """Returns arithmetic that numbers of 16 bits do in single precision, rounded once as torch does."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        if not any(isinstance(part, Tensor) and part.dtype == torch.bfloat16 for part in args):
+        short = [isinstance(part, Tensor) and part.dtype == torch.bfloat16 for part in args]
+        if not any(short):
             return NotImplemented
         single = (
-            part.float() if isinstance(part, Tensor) and part.dtype == torch.bfloat16 else part
-            for part in args
+            part.float() if is_short else part for part, is_short in zip(args, short, strict=True)
         )
         return getattr(Tensor, name)(*single, **kwargs).to(torch.bfloat16)
 
@@ -267,29 +267,27 @@ _ARITHMETIC = (
     "__truediv__",
 )  # fmt: skip
 
-OF_DENSE: Ways = {"_sparse_mm": _sparse_mm, "_sparse_addmm": _sparse_addmm, "coalesce": _coalesce}
-"""What code does with sparse tensors, where these are dense."""
-
-OF_ANY_BATCH: Ways = {
-    **OF_DENSE,
-    "cdist": _cdist,
+_OF_PROGRAMS: Ways = {
+    "_sparse_mm": _sparse_mm,
+    "_sparse_addmm": _sparse_addmm,
+    "coalesce": _coalesce,
     "split": _split,
     "chunk": _chunk,
     "take_along_dim": _take_along_dim,
 }
-"""What goes one way for batches of any size."""
+"""What holds no sparse tensors, and goes one way for batches of any size."""
+
+KNOWN_TO_EXPORT: Ways = {**_OF_PROGRAMS, "cdist": _cdist}
+"""What programs of ``torch.export`` need."""
 
 KNOWN_TO_ONNX: Ways = {
     **{name: _in_single(name) for name in _ARITHMETIC},
-    **OF_DENSE,
+    **_OF_PROGRAMS,
     F.batch_norm: _batch_norm,
     F.embedding_bag: _embedding_bag,
     "batch_norm": _batch_norm_of_torch,
-    "split": _split,
-    "chunk": _chunk,
     "repeat_interleave": _repeat_interleave,
     "conv3d": _conv3d,
-    "take_along_dim": _take_along_dim,
     "scatter_reduce": _scatter_reduce,
     "view": _view,
     "view_as": _view_as,

@@ -15,13 +15,12 @@ def _einsum(equation: str, *parts: Any) -> Any:
     """Returns sums of products of two complex tensors by their real and imaginary parts."""
     if len(parts) != 2 or not all(isinstance(part, Tensor) and part.is_complex() for part in parts):
         return NotImplemented
-    (a, b), (c, d) = (torch.view_as_real(part).unbind(-1) for part in parts)
+    (a, c), (b, d) = map(_real, parts), map(_imaginary, parts)
 
     def product(x: Tensor, y: Tensor) -> Tensor:
         return torch.einsum(equation, x, y)
 
-    real, imaginary = product(a, c) - product(b, d), product(a, d) + product(b, c)
-    return torch.view_as_complex(torch.stack([real, imaginary], -1))
+    return torch.complex(product(a, c) - product(b, d), product(a, d) + product(b, c))
 
 
 def _zeros(*size: Any, dtype: torch.dtype | None = None, **named: Any) -> Any:
@@ -38,7 +37,6 @@ def _by_parts(func: Callable[..., Tensor]) -> Callable[..., Any]:
         given = tree_leaves((args, kwargs))
         if not any(isinstance(part, Tensor) and part.is_complex() for part in given):
             return NotImplemented
-
         real, imaginary = (
             func(*tree_map(part, args), **tree_map(part, kwargs)) for part in (_real, _imaginary)
         )
@@ -76,8 +74,8 @@ def _scaled(x: Any, y: Any) -> Any:
 def _exp(x: Tensor) -> Any:
     if not x.is_complex():
         return NotImplemented
-    real, imaginary = torch.view_as_real(x).unbind(-1)
-    return torch.complex(real.exp() * imaginary.cos(), real.exp() * imaginary.sin())
+    size, angle = _real(x).exp(), _imaginary(x)
+    return torch.complex(size * angle.cos(), size * angle.sin())
 
 
 def _setitem(x: Tensor, at: Any, value: Any) -> Any:

@@ -29,7 +29,7 @@ from netdial.models.programs.calls import (
     plainly_named,
 )
 from netdial.models.programs.checking import compare, tracing
-from netdial.models.programs.functions import KNOWN_TO_ONNX, OF_ANY_BATCH
+from netdial.models.programs.functions import KNOWN_TO_EXPORT, KNOWN_TO_ONNX
 from netdial.models.programs.graphs import tidied, translations
 from netdial.models.programs.job import ExportJob
 from netdial.models.programs.operations import ByOthers, dense
@@ -42,12 +42,12 @@ def torch_export(job: ExportJob) -> tuple[int, float]:
     buffer = io.BytesIO()
     with tracing(job, "torch-export"):
         packing = packing_of(job.net)
-        module, given = plainly_named(job.program), (x, dict[str, Tensor]())
-        shapes: Any = _dynamic_batch(module, x)
-        if packing is not None and any(packing.names):
-            module, given = by_name(module, packing), packing.call(x)
-            shapes = {name: {0: torch.export.Dim("batch")} for name in input_names(job.net)}
-        with dense(job.net), ByOthers(OF_ANY_BATCH):
+        with dense(job.net), ByOthers(KNOWN_TO_EXPORT):
+            module, given = plainly_named(job.program), (x, dict[str, Tensor]())
+            shapes: Any = _dynamic_batch(module, x)
+            if packing is not None and any(packing.names):
+                module, given = by_name(module, packing), packing.call(x)
+                shapes = {name: {0: torch.export.Dim("batch")} for name in input_names(job.net)}
             program = torch.export.export(module, *given, dynamic_shapes=shapes)
         for part in program.graph_module.modules():
             for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
@@ -92,10 +92,10 @@ def onnx(job: ExportJob) -> tuple[int, float]:
 def _graph(job: ExportJob, x: tuple[Tensor, ...]) -> bytes:
     """Returns an ONNX graph of the network."""
     names = output_names(job.program, x, input_names(job.net))
-    module = plainly_named(job.program)
     # the converter takes a fused kernel of attention apart, so none is chosen
     ways = ByOthers(KNOWN_TO_ONNX, OF_COMPLEX)
     with sdpa_kernel(SDPBackend.MATH), dense(job.net), ways, torch.no_grad():
+        module = plainly_named(job.program)
         program = torch.onnx.export(
             module,
             x,

@@ -141,7 +141,9 @@ def _functions(net: nn.Module) -> list[FunctionType]:
             part = part.fget
         elif isinstance(part, partial | MethodType):
             left += reached(part)
-        if not isinstance(part, FunctionType) or part in found or _is_own(part.__code__):
+        if not isinstance(part, FunctionType) or part in found:
+            continue
+        if part.__code__.co_filename.startswith(OWN):
             continue
         codes = list(_codes(part.__code__))
         names = {name for code in codes for name in code.co_names}
@@ -161,11 +163,6 @@ def _methods(kinds: Iterable[type]) -> Mapping[str, list[Any]]:
         for name, part in vars(kind).items() if not kind.__module__.startswith("torch.") else ():
             found[name].append(part)
     return found
-
-
-def _is_own(code: CodeType) -> bool:
-    """Returns whether code is torch's or netdial's."""
-    return code.co_filename.startswith(OWN)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
