@@ -48,7 +48,36 @@ def istft(x: Tensor, w: Tensor) -> Tensor:
     return torch.istft(found * 0.5, 16, 4, 8, window=window, length=45)
 
 
+def own_kernels(x: Tensor, w: Tensor) -> Tensor:
+    """Convolutions with kernels of each example's own, as groups."""
+    n = x.size(0)
+    one = x.reshape(1, -1, 4, 4)
+    kernels = (w * x.mean((2, 3))[:, None, :, None, None].unsqueeze(1)).flatten(0, 2)[:, :, 1:]
+    found = F.conv2d(one, kernels, kernels[:, 0, 0, 0], (2, 1), (1, 2), (1, 2), groups=n)
+    back = F.conv_transpose2d(found, kernels, None, 2, 1, 1, groups=n)
+    lines = F.conv1d(x.reshape(1, -1, 16), kernels[:, :, 0], stride=2, padding=1, groups=n)
+    return torch.cat([part.reshape(n, -1) for part in (found, back, lines)], 1)
+
+
+def written_where(x: Tensor, w: Tensor) -> Tensor:
+    """Writes behind a mask, of one and of two dimensions."""
+    y = torch.zeros_like(x)
+    kept = torch.arange(4) % 3 == 0
+    y[:, :, kept] = (x + 1)[:, :, kept]
+    y[:, w[0, :, 0] > 0] = x[:, :1, 0]
+    y[:, :, w[0, 0] > 0.5] = 3.0
+    return y
+
+
+def complex_layer(x: Tensor, w: Tensor) -> Tensor:
+    bias = torch.complex(w[0, 0, 0], w[0, 0, 1])
+    return F.linear(torch.complex(x, 2 - x), torch.complex(w[0, 0], w[0, 1]), bias).imag
+
+
 FUNCTIONS: dict[str, Function] = {
+    "kernels of each example": own_kernels,
+    "written where a mask holds": written_where,
+    "a complex layer": complex_layer,
     "a term of 1e-10": lambda x, w: torch.log(torch.relu(x) + 1e-10),
     "zeros before pooling": lambda x, w: F.max_pool2d(F.pad(x - 9, (1, 1, 1, 1)), 2),
     "statistics of the batch": lambda x, w: F.batch_norm(
@@ -193,17 +222,6 @@ def test_a_network_keeps_its_sparse_matrix() -> None:
     with dense(net):
         assert not net.A.is_sparse
     assert net.A.is_sparse
-
-
-class OfTwo(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        if len(x) == 1:
-            raise ValueError("one example has no statistics")
-        return x - x.mean(0)
-
-
-def test_a_batch_that_the_network_refuses_is_not_asked_for(tmp_path: Path) -> None:
-    write_program(OfTwo(), tmp_path / "net.pt2", "torch-export", torch.randn(3, 2))
 
 
 @pytest.mark.slow

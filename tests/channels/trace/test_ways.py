@@ -17,7 +17,7 @@ import netdial as nd
 from netdial.channels.graph import Graph
 from netdial.channels.surgery import apply
 from netdial.channels.trace.answers.ways import goes_one_way
-from netdial.core.errors import TraceWarning
+from netdial.core.errors import TraceError, TraceWarning
 
 from ..networks import mask
 
@@ -192,6 +192,21 @@ def test_one_way_of_several_is_told_and_other_inputs_are_refused(
     for one in (small.net, again):
         with pytest.raises(ValueError, match=r"^inputs: the code goes by numbers"):
             one(other)
+
+
+@pytest.mark.slow
+def test_programs_check_their_inputs_and_graphs_that_cannot_are_refused(tmp_path: Path) -> None:
+    with pytest.warns(TraceWarning, match="goes one way"):
+        small = nd.slim(Net(some_places).eval(), share=0.3, example=X)
+    nd.save(small, tmp_path / "small.pt2")
+    program = torch.export.load(tmp_path / "small.pt2").module()
+    torch.testing.assert_close(program(X), small.net(X))
+    with pytest.raises(RuntimeError, match="assertion failed"):
+        program(torch.tensor(WAYS[some_places]))
+    pytest.importorskip("onnxscript")
+    with pytest.raises(TraceError, match=r"goes one way of several by its numbers \(test_ways"):
+        nd.save(small, tmp_path / "small.onnx")
+    assert not (tmp_path / "small.onnx").exists()
 
 
 class Labelled(Net):

@@ -67,22 +67,38 @@ def recurred(
             f"{layer.mode}: x is {list(x.shape)}, expected three dimensions; give a batch of one sequence"
         )
     pair, first = layer.mode == "LSTM", layer.batch_first if lengths is None else batch_first
-    if state is None:
-        sides, batch = layer.num_layers * (1 + layer.bidirectional), x.shape[0 if first else 1]
-        state = x.new_zeros(sides, batch, layer.proj_size or layer.hidden_size)
-        if pair:
-            state = state, x.new_zeros(sides, batch, layer.hidden_size)
-    run = _LAYERS[layer.mode]
-    settings = (layer.bias, layer.num_layers, layer.dropout, layer.training, layer.bidirectional)
+    state = start(layer, x, x.shape[0 if first else 1]) if state is None else state
     if lengths is None:
-        out, *last = run(x, state, weights, *settings, first)
+        out, *last = _LAYERS[layer.mode](x, state, weights, *_settings(layer), first)
         return out, tuple(last) if pair else last[0]
-    steps, sizes, order, back = packed(x, lengths, first, ordered)
+    sequence, last = over(layer, weights, packed(x, lengths, first, ordered), state)
+    padded, _ = pad_packed_sequence(sequence, first)
+    return padded, last
+
+
+def start(layer: nn.RNNBase, x: Tensor, batch: int) -> Any:
+    """Returns the state that a recurrent layer starts from where none is given: zeros."""
+    sides = layer.num_layers * (1 + layer.bidirectional)
+    state = x.new_zeros(sides, batch, layer.proj_size or layer.hidden_size)
+    return (state, x.new_zeros(sides, batch, layer.hidden_size)) if layer.mode == "LSTM" else state
+
+
+def over(
+    layer: nn.RNNBase, weights: list[Tensor], sequence: PackedSequence, state: Any
+) -> tuple[PackedSequence, Any]:
+    """Returns what a recurrent layer gives of packed sequences, and its last states."""
+    pair = layer.mode == "LSTM"
+    steps, sizes, order, back = sequence
     parts = [_at(part, order) for part in (state if pair else (state,))]
-    out, *last = run(steps, sizes, tuple(parts) if pair else parts[0], weights, *settings)
+    out, *last = _LAYERS[layer.mode](
+        steps, sizes, tuple(parts) if pair else parts[0], weights, *_settings(layer)
+    )
     last = [_at(part, back) for part in last]
-    padded, _ = pad_packed_sequence(PackedSequence(out, sizes, order, back), first)
-    return padded, tuple(last) if pair else last[0]
+    return PackedSequence(out, sizes, order, back), tuple(last) if pair else last[0]
+
+
+def _settings(layer: nn.RNNBase) -> tuple[Any, ...]:
+    return layer.bias, layer.num_layers, layer.dropout, layer.training, layer.bidirectional
 
 
 def _at(state: Tensor, order: Tensor | None) -> Tensor:
@@ -202,10 +218,12 @@ __all__ = [
     "PACKABLE",
     "PackedLayer",
     "Padded",
+    "over",
     "pack",
     "packing_padded",
     "pad",
     "put_packed",
     "recurred",
     "run_packed",
+    "start",
 ]

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from netdial.channels.layers.mode import evaluation_alone
 from netdial.channels.trace.answers.sizes import sizes_kept
 from netdial.channels.trace.ready import DataDetached, quiet
 from netdial.core.errors import TraceError, first_line
 from netdial.core.outputs import same_outputs, tensors
+from netdial.models.programs.batch import ExampleBatch, rows
 from netdial.models.programs.job import ExportJob
 
 TOLERANCE = 1e-4
@@ -28,23 +29,17 @@ _COLOUR = "\x1b\\[[0-9;]*m"
 Run = Callable[..., Any]
 
 
-def compare(net: nn.Module, run: Run, x: tuple[Tensor, ...]) -> float:
-    """Returns the largest absolute difference between outputs, for batches of 1, 2 and 5 examples.
+def compare(net: nn.Module, run: Run, batch: ExampleBatch) -> float:
+    """Returns the largest absolute difference between outputs, for batches of several sizes: of 1, 2 and 5 examples for most.
 
     Raises:
         TraceError: it exceeds the tolerance.
     """
     worst = 0.0
-    for size in (1, 2, 5):
-        batch = [part[torch.arange(size) % len(part)] for part in x]
+    for size in batch.sizes:
+        x = rows(batch.x, size)
         with torch.no_grad():
-            try:
-                wanted = tensors(net(*batch))
-            except ValueError:
-                if size > 1:
-                    raise
-                continue  # of one example it has no statistics
-            got = tensors(run(*batch))
+            wanted, got = tensors(net(*x)), tensors(run(*x))
         shapes = [[list(part.shape) for part in found] for found in (wanted, got)]
         if shapes[0] != shapes[1]:
             raise TraceError(
@@ -91,4 +86,6 @@ def _cause(error: BaseException) -> str:
     """Returns what an exporter's error comes from in the end, in a line without colours; what it says at first is advice."""
     while error.__cause__ is not None:
         error = error.__cause__
+    if "Constraints violated (batch)" in str(error):
+        return "its code asks how many examples there are, so that the program would hold for as many as in example= alone"
     return f"{type(error).__name__}: {re.sub(_COLOUR, '', first_line(error))}"

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Ways = dict[Any, Callable[..., Any]]
-"""A function or its name -> the same in others; it returns NotImplemented for what can be left as it is."""
+from netdial.models.programs.grouped import IN_GROUPS, IN_PARTS, Ways
+from netdial.models.programs.recurrent import RECURRENT
 
 
 def _view(x: Tensor, *size: Any, **named: Any) -> Any:
@@ -197,31 +197,27 @@ def _scatter_reduce(
     return torch.where(times > 0, total / times.clamp(min=1), x)
 
 
-def _split(x: Tensor, split_size_or_sections: Any = None, dim: int = 0, **named: Any) -> Any:
-    """Returns parts of as many rows as the batch has, as many as there are in the example."""
-    size = named.pop("split_size", split_size_or_sections)
-    total: Any = x.shape[dim]
-    if named or not isinstance(size, torch.SymInt) or not isinstance(total, torch.SymInt):
+def _setitem(x: Tensor, at: Any, value: Any) -> Any:
+    """Writes where a mask holds, behind dimensions that are taken whole: ``x[:, mask] = value``."""
+    *whole, mask = at if isinstance(at, tuple) else (at,)
+    if not whole or any(part != slice(None) for part in whole):
         return NotImplemented
-    parts, rest = divmod(total.node.hint, size.node.hint)
-    return NotImplemented if rest else [x.narrow(dim, at * size, size) for at in range(parts)]
-
-
-def _chunk(x: Tensor, chunks: int, dim: int = 0) -> Any:
-    """Returns equal parts of a batch that was joined of as many."""
-    total: Any = x.shape[dim]
-    if not isinstance(total, torch.SymInt) or total.node.hint % chunks:
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         return NotImplemented
-    size = total // chunks
-    return [x.narrow(dim, at * size, size) for at in range(chunks)]
-
-
-def _repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, **named: Any) -> Any:
-    if named or dim is None or not isinstance(repeats, torch.SymInt):
-        return NotImplemented
-    dim %= x.dim()
-    sizes = [*x.shape[: dim + 1], repeats, *x.shape[dim + 1 :]]
-    return x.unsqueeze(dim + 1).expand(sizes).flatten(dim, dim + 1)
+    dim, behind = len(whole), x.dim() - len(whole) - mask.dim()
+    if isinstance(value, Tensor) and value.dim():
+        if value.dim() != dim + 1 + behind:
+            return NotImplemented
+        before, count, after = value.shape[:dim], value.shape[dim], value.shape[dim + 1 :]
+        if isinstance(count, int) and count == 1:  # the same everywhere
+            value = value.reshape(*before, *[1] * mask.dim(), *after)
+        else:
+            rows = torch.cat([value, value.new_zeros(*before, 1, *after)], dim)
+            places = (mask.flatten().cumsum(0) - 1).clamp(min=0)
+            value = rows.index_select(dim, places).unflatten(dim, mask.shape)
+        value = value.to(x.dtype)
+    x.copy_(torch.where(mask.reshape(*mask.shape, *[1] * behind), value, x))
+    return None
 
 
 def _conv3d(
@@ -271,8 +267,8 @@ _OF_PROGRAMS: Ways = {
     "_sparse_mm": _sparse_mm,
     "_sparse_addmm": _sparse_addmm,
     "coalesce": _coalesce,
-    "split": _split,
-    "chunk": _chunk,
+    **IN_PARTS,
+    **RECURRENT,
     "take_along_dim": _take_along_dim,
 }
 """What holds no sparse tensors, and goes one way for batches of any size."""
@@ -286,9 +282,10 @@ KNOWN_TO_ONNX: Ways = {
     F.batch_norm: _batch_norm,
     F.embedding_bag: _embedding_bag,
     "batch_norm": _batch_norm_of_torch,
-    "repeat_interleave": _repeat_interleave,
+    **IN_GROUPS,
     "conv3d": _conv3d,
     "scatter_reduce": _scatter_reduce,
+    "__setitem__": _setitem,
     "view": _view,
     "view_as": _view_as,
     "hypot": _hypot,

@@ -30,6 +30,13 @@ def _zeros(*size: Any, dtype: torch.dtype | None = None, **named: Any) -> Any:
     return torch.view_as_complex(torch.zeros(*size, 2, dtype=dtype.to_real(), **named))
 
 
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    if not x.is_complex():
+        return NotImplemented
+    found: Tensor = _einsum("...i,oi->...o", x, weight)
+    return found if bias is None else _by_parts(torch.add)(found, bias)
+
+
 def _by_parts(func: Callable[..., Tensor]) -> Callable[..., Any]:
     """Returns a function that moves numbers about, of complex ones by their real and imaginary parts."""
 
@@ -110,6 +117,7 @@ OF_COMPLEX: dict[Any, Callable[..., Any]] = {
     "zeros": _zeros,
     "__setitem__": _setitem,
     "einsum": _einsum,
+    "linear": _linear,
     "exp": _exp,
     **dict.fromkeys(("mul", "__mul__", "__rmul__"), _scaled),
 }

@@ -16,10 +16,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from netdial.channels.trace.answers.questions import SHOWN
+from netdial.channels.trace.answers.ways import goes_one_way
 from netdial.core.errors import TraceError, missing_extra
 from netdial.core.inputs import packing_of
 from netdial.core.outputs import contents_kept, modes_kept, tensors, touched
 from netdial.core.storage.files import write_bytes
+from netdial.models.programs.batch import ExampleBatch
 from netdial.models.programs.calls import (
     ByPosition,
     PlainNames,
@@ -33,21 +36,23 @@ from netdial.models.programs.functions import KNOWN_TO_EXPORT, KNOWN_TO_ONNX
 from netdial.models.programs.graphs import tidied, translations
 from netdial.models.programs.job import ExportJob
 from netdial.models.programs.operations import ByOthers, dense
+from netdial.models.programs.recurrent import packed_alike
 from netdial.models.programs.spectra import OF_COMPLEX
 
 
 def torch_export(job: ExportJob) -> tuple[int, float]:
     """Writes a ``torch.export`` program; returns its size in bytes and the largest difference found."""
-    x = job.inputs()
     buffer = io.BytesIO()
     with tracing(job, "torch-export"):
+        batch = ExampleBatch.of(job.program, job.inputs())
+        x = batch.x
         packing = packing_of(job.net)
-        with dense(job.net), ByOthers(KNOWN_TO_EXPORT):
+        with dense(job.net), packed_alike(job.net), ByOthers(KNOWN_TO_EXPORT):
             module, given = plainly_named(job.program), (x, dict[str, Tensor]())
-            shapes: Any = _dynamic_batch(module, x)
+            shapes: Any = _dimensions(module, batch)
             if packing is not None and any(packing.names):
                 module, given = by_name(module, packing), packing.call(x)
-                shapes = {name: {0: torch.export.Dim("batch")} for name in input_names(job.net)}
+                shapes = {name: {0: batch.dimension} for name in input_names(job.net)}
             program = torch.export.export(module, *given, dynamic_shapes=shapes)
         for part in program.graph_module.modules():
             for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
@@ -56,11 +61,11 @@ def torch_export(job: ExportJob) -> tuple[int, float]:
         buffer.seek(0)
         loaded = torch.export.load(buffer).module()
 
-        def run(*batch: Tensor) -> Any:
-            args, kwargs = (batch, {}) if packing is None else packing.call(batch)
+        def run(*parts: Tensor) -> Any:
+            args, kwargs = (parts, {}) if packing is None else packing.call(parts)
             return loaded(*args, **kwargs)
 
-        difference = compare(job.program, run, x)
+        difference = compare(job.program, run, batch)
     content = buffer.getvalue()
     write_bytes(job.path, content)
     return len(content), difference
@@ -74,37 +79,41 @@ def onnx(job: ExportJob) -> tuple[int, float]:
     except ImportError:
         raise missing_extra("export to ONNX", "export") from None
     x = job.inputs()
+    _check_ways(job)
     _check_memory(job, x)
     with tracing(job, "onnx"):
-        content = _graph(job, x)
+        batch = ExampleBatch.of(job.program, x)
+        content = _graph(job, batch)
         session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
         names = [given.name for given in session.get_inputs()]
 
-        def run(*batch: Tensor) -> Any:
-            given = {n: part.numpy() for n, part in zip(names, batch, strict=True)}
+        def run(*parts: Tensor) -> Any:
+            given = {n: part.numpy() for n, part in zip(names, parts, strict=True)}
             return [torch.from_numpy(part) for part in session.run(None, given)]
 
-        difference = compare(job.program, run, x)
+        difference = compare(job.program, run, batch)
     write_bytes(job.path, content)
     return len(content), difference
 
 
-def _graph(job: ExportJob, x: tuple[Tensor, ...]) -> bytes:
+def _graph(job: ExportJob, batch: ExampleBatch) -> bytes:
     """Returns an ONNX graph of the network."""
-    names = output_names(job.program, x, input_names(job.net))
+    names = output_names(job.program, batch.x, input_names(job.net))
     # the converter takes a fused kernel of attention apart, so none is chosen
     ways = ByOthers(KNOWN_TO_ONNX, OF_COMPLEX)
-    with sdpa_kernel(SDPBackend.MATH), dense(job.net), ways, torch.no_grad():
+    with (
+        sdpa_kernel(SDPBackend.MATH), dense(job.net), packed_alike(job.net), ways, torch.no_grad(),
+    ):  # fmt: skip
         module = plainly_named(job.program)
         program = torch.onnx.export(
             module,
-            x,
+            batch.x,
             dynamo=True,
             verbose=False,
             optimize=False,  # it takes additions of less than 1e-8 for those of 0: log(x + 1e-10)
             input_names=input_names(job.net),
             output_names=names,
-            dynamic_shapes=_dynamic_batch(module, x),
+            dynamic_shapes=_dimensions(module, batch),
             custom_translation_table=translations(),
         )
     assert program is not None  # always so with dynamo=True
@@ -132,6 +141,22 @@ _WRITERS: dict[str, Callable[[ExportJob], tuple[int, float]]] = {
 }
 
 
+def _check_ways(job: ExportJob) -> None:
+    """Refuses a graph that goes one way of several by its numbers: ONNX has no check that inputs go the same way."""
+    places = {
+        place
+        for part in job.net.modules()
+        if isinstance(part, fx.GraphModule)
+        for place in goes_one_way(part)
+    }
+    if places:
+        lines = ", ".join(f"{Path(file).name}:{line}" for file, line in sorted(places)[:SHOWN])
+        raise TraceError(
+            f"{job.path}: the network goes one way of several by its numbers ({lines}), and an ONNX graph would go that way "
+            "for any inputs; write a torch.export program (.pt2), which checks its inputs"
+        )
+
+
 def _check_memory(job: ExportJob, x: tuple[Tensor, ...]) -> None:
     """Refuses a network whose outputs change from call to call with what it holds: an ONNX graph remembers nothing."""
 
@@ -148,6 +173,6 @@ def _check_memory(job: ExportJob, x: tuple[Tensor, ...]) -> None:
         )
 
 
-def _dynamic_batch(module: nn.Module, x: tuple[Tensor, ...]) -> tuple[Any, ...]:
-    each: tuple[Any, ...] = ({0: torch.export.Dim("batch")},) * len(x)
+def _dimensions(module: nn.Module, batch: ExampleBatch) -> tuple[Any, ...]:
+    each: tuple[Any, ...] = ({0: batch.dimension},) * len(batch.x)
     return (each,) if isinstance(module, (ByPosition, PlainNames)) else each

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import fx
 from torch.fx.node import has_side_effect
 
@@ -27,9 +28,14 @@ class OtherWay(ValueError):
 def checked(holds: Any, said: str) -> bool:
     """Returns True: an operation of traced graphs.
 
+    In a program of ``torch.export`` it is a check as well.
+
     Raises:
         OtherWay: something that code asked of its numbers does not hold.
     """
+    if isinstance(holds, torch.SymBool):
+        torch._check(holds, lambda: said)
+        return True
     if not holds:
         raise OtherWay(said)
     return True
