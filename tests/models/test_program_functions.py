@@ -100,6 +100,14 @@ FUNCTIONS: dict[str, Function] = {
     "kthvalue": lambda x, w: torch.kthvalue(x, 2, -1).values,
     "median": lambda x, w: x.median(2, keepdim=True).values,
     "searchsorted": lambda x, w: x * torch.searchsorted(torch.arange(-2.0, 3.0), x, right=True),
+    "adaptive pooling, with places": lambda x, w: F.adaptive_max_pool2d(
+        x, (2, 1), return_indices=True
+    )[0],
+    "cummax": lambda x, w: sum(torch.cummax((x * 2).round(), 2)),
+    "bounds of two kinds": lambda x, w: torch.clamp(x * w[0], min=0.1, max=1),
+    "dimensions of 1": lambda x, w: (
+        x[x[:, 0, 0, 0] > 0].squeeze(1).sum(0) + x[:, :1, :1].squeeze().mean() + x.squeeze(2)
+    ),
     "adaptive pooling": lambda x, w: F.adaptive_max_pool2d(x, (3, 1)),
     "slogdet": lambda x, w: torch.linalg.slogdet(x).logabsdet,
     "solve": lambda x, w: torch.linalg.solve(w[0, 0] + 9 * torch.eye(4), x),

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from netdial.models.programs.grouped import IN_GROUPS, IN_PARTS, Ways
+from netdial.models.programs.ordered import BY_ORDER
 from netdial.models.programs.recurrent import RECURRENT
 
 
@@ -72,53 +73,22 @@ def _cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Any:
     return torch.stack(parts, dim)
 
 
-def _kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
-    return torch.return_types.kthvalue(_in_order(x, k - 1, dim, keepdim))
-
-
-def _median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
-    if dim is None:
-        flat = x.flatten()
-        return _in_order(flat, (flat.shape[0] - 1) // 2, 0, False)[0]
-    middle = (x.shape[dim] - 1) // 2
-    return torch.return_types.median(_in_order(x, middle, dim, keepdim))
-
-
-def _in_order(x: Tensor, at: int, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
-    """Returns the value at a place of the sorted ones, and where it stood."""
-    values, places = x.sort(dim)
-    found = values.narrow(dim, at, 1), places.narrow(dim, at, 1)
-    return found if keepdim else (found[0].squeeze(dim), found[1].squeeze(dim))
-
-
-def _searchsorted(
-    sequence: Tensor, values: Any, *, out_int32: bool = False, right: bool = False,
-    side: str | None = None, sorter: Tensor | None = None,
-) -> Any:  # fmt: skip
-    if sorter is not None or not isinstance(values, Tensor):
+def _clamp(x: Tensor, min: Any = None, max: Any = None) -> Any:
+    """Returns numbers within bounds of one kind; the converter makes tensors of those that are not."""
+    ends = [end for end in (min, max) if end is not None]
+    if not x.is_floating_point() or not any(type(end) is int for end in ends):
         return NotImplemented
-    values = values.unsqueeze(-1)
-    among = sequence if sequence.dim() == 1 else sequence.unsqueeze(-2)
-    below = among <= values if right or side == "right" else among < values
-    return below.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
+    return x.clamp(*(float(end) if type(end) is int else end for end in (min, max)))
 
 
-def _adaptive_max_pool(dims: int) -> Callable[..., Any]:
-    """Returns adaptive pooling over the last dimensions as the largest numbers of slices."""
-
-    def pooled(x: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-        sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * dims
-        if return_indices:
-            return NotImplemented
-        for dim, bins in zip(range(-dims, 0), sizes, strict=True):
-            n = x.shape[dim]
-            if bins is None or bins == n:
-                continue
-            ends = [(at * n // bins, -((at + 1) * n // -bins)) for at in range(bins)]
-            x = torch.cat([x.narrow(dim, a, b - a).amax(dim, keepdim=True) for a, b in ends], dim)
-        return x
-
-    return pooled
+def _squeeze(x: Tensor, *dim: Any, **named: Any) -> Any:
+    """Returns a tensor without dimensions of 1 that are known to be so, where the converter asks for them in a batch."""
+    if named or len(dim) > 1 or (dim and not isinstance(dim[0], int)):
+        return NotImplemented
+    dims = range(x.dim()) if not dim else [dim[0] % max(x.dim(), 1)]
+    ones = [at for at in dims if isinstance(x.shape[at], int) and x.shape[at] == 1]
+    sizes = [size for at, size in enumerate(x.shape) if at not in ones]
+    return x.reshape(sizes) if ones else x
 
 
 def _slogdet(x: Tensor) -> Any:
@@ -283,6 +253,7 @@ KNOWN_TO_ONNX: Ways = {
     F.embedding_bag: _embedding_bag,
     "batch_norm": _batch_norm_of_torch,
     **IN_GROUPS,
+    **BY_ORDER,
     "conv3d": _conv3d,
     "scatter_reduce": _scatter_reduce,
     "__setitem__": _setitem,
@@ -290,12 +261,8 @@ KNOWN_TO_ONNX: Ways = {
     "view_as": _view_as,
     "hypot": _hypot,
     "cumprod": _cumprod,
-    "kthvalue": _kthvalue,
-    "median": _median,
-    "searchsorted": _searchsorted,
-    "adaptive_max_pool1d": _adaptive_max_pool(1),
-    "adaptive_max_pool2d": _adaptive_max_pool(2),
-    "adaptive_max_pool3d": _adaptive_max_pool(3),
+    **dict.fromkeys(("clamp", "clip"), _clamp),
+    "squeeze": _squeeze,
     **dict.fromkeys(("slogdet", "linalg_slogdet"), _slogdet),
     **dict.fromkeys(("inverse", "linalg_inv"), _inverse),
     **dict.fromkeys(("grouped_mm_fallback", "_grouped_mm"), _grouped_mm),
