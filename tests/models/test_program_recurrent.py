@@ -1,4 +1,4 @@
-"""Recurrent layers over packed sequences, and with projections, step by step in programs."""
+"""Recurrent layers over packed sequences, and with projections, in programs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from netdial.models.programs.grouped import Ways
 from netdial.models.programs.operations import ByOthers
-from netdial.models.programs.recurrent import RECURRENT, packed_alike
+from netdial.models.programs.recurrent import RECURRENT, RECURRENT_IN_ONNX, packed_alike
 from netdial.models.programs.writing import write_program
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")
@@ -51,21 +52,23 @@ class Tagger(nn.Module):
 X = torch.tensor([[3, 4, 0, 0], [1, 2, 3, 4], [5, 0, 0, 0]])
 
 
+@pytest.mark.parametrize("ways", [RECURRENT, RECURRENT_IN_ONNX])
 @pytest.mark.parametrize("starts", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
-def test_packed_sequences_are_run_step_by_step(name: str, starts: bool) -> None:
+def test_packed_sequences_are_run_as_whole_ones(name: str, starts: bool, ways: Ways) -> None:
     kind, settings = LAYERS[name]
     net = Tagger(kind, starts, settings)
     wanted = net(X)
-    with ByOthers(RECURRENT), packed_alike(net):
+    with ByOthers(ways), packed_alike(net):
         found = net(X)
     torch.testing.assert_close(found, wanted)
     assert "forward" not in vars(net.layer)
 
 
 def test_projected_outputs_are_run_step_by_step() -> None:
-    layer, x = nn.LSTM(3, 5, num_layers=2, proj_size=2), torch.randn(4, 2, 3)
-    with ByOthers(RECURRENT):
+    layer = nn.LSTM(3, 5, num_layers=2, proj_size=2, bidirectional=True, batch_first=True)
+    x = torch.randn(4, 2, 3)
+    with ByOthers(RECURRENT_IN_ONNX):
         found = layer(x)
     torch.testing.assert_close(found, layer(x))
 

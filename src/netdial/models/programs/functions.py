@@ -11,7 +11,7 @@ from torch import Tensor
 
 from netdial.models.programs.grouped import IN_GROUPS, IN_PARTS, Ways
 from netdial.models.programs.ordered import BY_ORDER
-from netdial.models.programs.recurrent import RECURRENT
+from netdial.models.programs.recurrent import RECURRENT, RECURRENT_IN_ONNX
 
 
 def _view(x: Tensor, *size: Any, **named: Any) -> Any:
@@ -238,17 +238,17 @@ _OF_PROGRAMS: Ways = {
     "_sparse_addmm": _sparse_addmm,
     "coalesce": _coalesce,
     **IN_PARTS,
-    **RECURRENT,
     "take_along_dim": _take_along_dim,
 }
 """What holds no sparse tensors, and goes one way for batches of any size."""
 
-KNOWN_TO_EXPORT: Ways = {**_OF_PROGRAMS, "cdist": _cdist}
+KNOWN_TO_EXPORT: Ways = {**_OF_PROGRAMS, **RECURRENT, "cdist": _cdist}
 """What programs of ``torch.export`` need."""
 
 KNOWN_TO_ONNX: Ways = {
     **{name: _in_single(name) for name in _ARITHMETIC},
     **_OF_PROGRAMS,
+    **RECURRENT_IN_ONNX,
     F.batch_norm: _batch_norm,
     F.embedding_bag: _embedding_bag,
     "batch_norm": _batch_norm_of_torch,

@@ -1,7 +1,7 @@
-"""Recurrent layers step by step: over packed sequences, and with projected outputs, which converters have no way for.
+"""Recurrent layers over packed sequences, and with projected outputs, which converters have no way for.
 
 Packed sequences are kept padded, in the order of ``pack_padded_sequence`` (longest first), beside the numbers of sequences that
-go on at each step; those that have ended keep their states and give zeros.
+go on at each step. A layer runs over all steps; backwards, each sequence is turned about its own middle first.
 
 Shapes: T steps, B batch, F inputs, H units, P outputs (H, or the size of a projection).
 """
@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from netdial.channels.layers.packed import PACKABLE, over, start
+from netdial.models.programs.grouped import Ways
 
-State = tuple[Tensor, ...]
+_SHUT = 40.0
+"""A gate is 1, or 0, within the rounding of single and double precision at this number, or minus it."""
 
 
 def pack(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
@@ -44,99 +46,118 @@ def _going_on(sizes: Tensor, data: Tensor) -> Tensor:
     return torch.arange(data.shape[1]) < sizes[:, None]
 
 
-def _lstm_step(gates: Tensor, state: State, weight: Tensor, bias: Any, project: Any) -> State:
-    i, f, g, o = (gates + _affine(state[0], weight, bias)).chunk(4, -1)
-    c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
-    h = o.sigmoid() * c.tanh()
-    return (h if project is None else h @ project.t()), c
-
-
-def _gru_step(gates: Tensor, state: State, weight: Tensor, bias: Any, project: Any) -> State:
-    (r, z, n), (hr, hz, hn) = (
-        part.chunk(3, -1) for part in (gates, _affine(state[0], weight, bias))
-    )
-    z = (z + hz).sigmoid()
-    return ((1 - z) * (n + (r + hr).sigmoid() * hn).tanh() + z * state[0],)
-
-
-def _plain_step(unit: Callable[[Tensor], Tensor]) -> Callable[..., State]:
-    def step(gates: Tensor, state: State, weight: Tensor, bias: Any, project: Any) -> State:
-        return (unit(gates + _affine(state[0], weight, bias)),)
-
-    return step
-
-
-def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return x @ weight.t() if bias is None else x @ weight.t() + bias
+def _at(x: Tensor, steps: Tensor) -> Tensor:
+    """Returns ``x[steps[t, b], b]``."""
+    return x.gather(0, steps[:, :, None].expand(-1, -1, x.shape[2]))
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """A recurrent layer as torch has it, for what converters cannot take.
+class _Packed:
+    """A recurrent layer of torch that is given packed sequences, by one that is given whole ones.
 
     Attributes:
-        step: from what inputs give to gates, the last state, and weights to the next state.
+        run: the layer of whole sequences.
         pair: whether a state is two tensors.
     """
 
-    step: Callable[..., State]
+    run: Callable[..., Any]
     pair: bool = False
 
-    def __call__(self, x: Tensor, second: Any, third: Any, *rest: Any) -> Any:
-        """Returns outputs and last states; NotImplemented for a layer that can be left as it is."""
-        packed = isinstance(second, Tensor) and not second.is_floating_point()
-        if packed:
-            given, (weights, biased, layers, _, _, both), first = third, rest, False
-        else:
-            given, weights, (biased, layers, _, _, both, first) = second, third, rest
-        state = tuple(given) if self.pair else (given,)
-        if not packed and state[0].shape[-1] == state[-1].shape[-1]:
+    def __call__(self, x: Tensor, sizes: Any, *given: Any) -> Any:
+        """Returns outputs and last states; NotImplemented for whole sequences."""
+        if not isinstance(sizes, Tensor) or sizes.is_floating_point():
             return NotImplemented
-        x = x.transpose(0, 1) if first else x
-        on = _going_on(second, x)[:, :, None] if packed else None
+        state, weights, biased, layers, _, _, both = given
+        state = tuple(state) if self.pair else (state,)
+        on = _going_on(sizes, x)
+        ends = on.sum(0, keepdim=True) - 1
+        turned = (ends - torch.arange(len(x))[:, None]).clamp(min=0)
         sides = 1 + bool(both)
         each = len(weights) // (layers * sides)
-        last: list[State] = []
-        for at in range(0, layers * sides, sides):
+        last: list[tuple[Tensor, ...]] = []
+        for layer in range(layers):
             outs = []
             for side in range(sides):
-                own = weights[(at + side) * each : (at + side + 1) * each]
-                start = tuple(part[at + side] for part in state)
-                out, end = self._one_way(x, start, own, biased, on, bool(side))
-                outs.append(out)
-                last.append(end)
+                at = layer * sides + side
+                own, first = (
+                    list(weights[at * each : (at + 1) * each]),
+                    [p[at : at + 1] for p in state],
+                )
+                steps = _at(x, turned) if side else x
+                if self.pair:  # the cell of a sequence that has ended stays
+                    steps = torch.cat([steps, (~on).to(x.dtype).unsqueeze(-1)], -1)
+                    gates = own[0].new_tensor([-_SHUT, _SHUT, 0, 0])
+                    own[0] = torch.cat(
+                        [own[0], gates.repeat_interleave(len(own[0]) // 4)[:, None]], 1
+                    )
+                out, *end = self.run(
+                    steps,
+                    tuple(first) if self.pair else first[0],
+                    own,
+                    biased,
+                    1,
+                    0.0,
+                    False,
+                    False,
+                    False,
+                )
+                last.append((_at(out, ends), *end[1:]))
+                outs.append(torch.where(on[:, :, None], _at(out, turned) if side else out, 0))
             x = torch.cat(outs, -1)
-        ends = [torch.stack(parts) for parts in zip(*last, strict=True)]
-        return (x.transpose(0, 1) if first else x, *ends)
+        return (x, *(torch.cat(parts) for parts in zip(*last, strict=True)))
 
-    def _one_way(
-        self, x: Tensor, state: State, own: list[Tensor], biased: bool, on: Tensor | None, back: bool
-    ) -> tuple[Tensor, State]:  # fmt: skip
-        """Returns outputs ``[T, B, P]`` of one layer in one direction, and its last states."""
-        inward, weight = own[:2]
-        bias, second = own[2:4] if biased else (None, None)
-        project = own[-1] if len(own) % 2 else None
-        gates = _affine(x, inward, bias)
+
+def _projected(
+    x: Tensor, state: Any, weights: Any, biased: bool, layers: int, dropout: float, train: bool, both: bool, first: bool
+) -> Any:  # fmt: skip
+    """Returns an LSTM with projected outputs step by step; NotImplemented for one without."""
+    if state[0].shape[-1] == state[1].shape[-1]:
+        return NotImplemented
+    x = x.transpose(0, 1) if first else x
+    sides = 1 + bool(both)
+    each = len(weights) // (layers * sides)
+    ends: list[tuple[Tensor, Tensor]] = []
+    for layer in range(layers):
         outs = []
-        for t in reversed(range(len(x))) if back else range(len(x)):
-            new = self.step(gates[t], state, weight, second, project)
-            if on is not None:
-                new = tuple(torch.where(on[t], *parts) for parts in zip(new, state, strict=True))
-            outs.append(new[0])
-            state = new
-        out = torch.stack(outs[::-1] if back else outs)
-        return (out if on is None else torch.where(on, out, 0)), state
+        for at in range(layer * sides, (layer + 1) * sides):
+            inward, weight, *biases, project = weights[at * each : (at + 1) * each]
+            gates = x @ inward.t() + sum(biases)
+            h, c = (part[at] for part in state)
+            out = []
+            for step in reversed(range(len(x))) if at % sides else range(len(x)):
+                i, f, g, o = (gates[step] + h @ weight.t()).chunk(4, -1)
+                c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+                h = o.sigmoid() * c.tanh() @ project.t()
+                out.append(h)
+            ends.append((h, c))
+            outs.append(torch.stack(out[::-1] if at % sides else out))
+        x = torch.cat(outs, -1)
+    return (x.transpose(0, 1) if first else x, *map(torch.stack, zip(*ends, strict=True)))
 
 
-RECURRENT: dict[Any, Callable[..., Any]] = {
+def _lstm(x: Tensor, state: Any, *others: Any) -> Any:
+    """Returns an LSTM of whole sequences, as ONNX has it."""
+    found = _projected(x, state, *others)
+    return torch._VF.lstm(x, state, *others) if found is NotImplemented else found
+
+
+def _lstm_in_onnx(x: Tensor, second: Any, *others: Any) -> Any:
+    found = _Packed(_lstm, pair=True)(x, second, *others)
+    return _projected(x, second, *others) if found is NotImplemented else found
+
+
+RECURRENT: Ways = {
     "_pack_padded_sequence": pack,
     "_pad_packed_sequence": pad,
-    "lstm": _Layer(_lstm_step, pair=True),
-    "gru": _Layer(_gru_step),
-    "rnn_tanh": _Layer(_plain_step(torch.tanh)),
-    "rnn_relu": _Layer(_plain_step(torch.relu)),
+    "lstm": _Packed(torch._VF.lstm, pair=True),
+    "gru": _Packed(torch._VF.gru),
+    "rnn_tanh": _Packed(torch._VF.rnn_tanh),
+    "rnn_relu": _Packed(torch._VF.rnn_relu),
 }
-"""Name of a function -> the same step by step; it returns NotImplemented for layers that can be left as they are."""
+"""What is made of packed sequences in all programs."""
+
+RECURRENT_IN_ONNX: Ways = {**RECURRENT, "lstm": _lstm_in_onnx}
+"""The same where there are no projections."""
 
 
 @contextmanager
