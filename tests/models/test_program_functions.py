@@ -103,6 +103,7 @@ FUNCTIONS: dict[str, Function] = {
     "adaptive pooling, with places": lambda x, w: F.adaptive_max_pool2d(
         x, (2, 1), return_indices=True
     )[0],
+    "a fraction less whole numbers": lambda x, w: 1.0 - (x > 0).long() + x,
     "cummax": lambda x, w: sum(torch.cummax((x * 2).round(), 2)),
     "bounds of two kinds": lambda x, w: torch.clamp(x * w[0], min=0.1, max=1),
     "dimensions of 1": lambda x, w: (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 import netdial as nd
 from netdial.channels.trace.answers import sizes
@@ -87,7 +87,17 @@ def rooted(net: Net, x: Tensor) -> Tensor:
     return tokens.view(int(x.shape[0]), -1, side, side)
 
 
-FOLLOWED = [whole, mapped, by_method, by_function, halved, divided, rooted]
+def windows(net: Net, x: Tensor) -> Tensor:
+    """Windows of an image put together again, as transformers do it, whose number is a quotient."""
+    _, c, h, w = x.shape
+    parts = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 4, 3, 5, 1)
+    parts = parts.reshape(-1, 2, 2, c)
+    batch = int(parts.shape[0] / (h * w / 2 / 2))
+    parts = parts.view(batch, h // 2, w // 2, 2, 2, -1).permute(0, 5, 1, 3, 2, 4)
+    return parts.reshape(batch, -1, h, w)
+
+
+FOLLOWED = [windows, whole, mapped, by_method, by_function, halved, divided, rooted]
 
 
 @pytest.mark.parametrize("between", FOLLOWED, ids=lambda part: part.__name__)
@@ -124,6 +134,25 @@ def test_sizes_of_the_batch_stay_sizes_in_exported_graphs(between: Between) -> N
     for rows in (1, 2, 5):
         x = torch.randn(rows, 3, 4, 6)
         assert torch.allclose(traced(x), net(x), atol=1e-6)
+
+
+def test_quotients_of_sizes_are_whole_in_programs() -> None:
+    traced = trace(Net(windows).eval(), X)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(traced, (X,), dynamic_shapes=({0: batch},)).module()
+    x = torch.randn(5, *X.shape[1:])
+    torch.testing.assert_close(program(x), traced(x))
+
+
+def test_code_of_many_names_is_followed() -> None:
+    names = "".join(f"        x.name_{number}\n" for number in range(300))
+    made: dict[str, Any] = {"nn": nn}
+    source = "class Many(nn.Module):\n  def forward(self, x):\n    if x is None:\n"
+    exec(source + names + "    return x.reshape(int(x.shape[0]), -1)", made)
+    net = made["Many"]()
+    with sizes.sizes_kept(net):
+        graph = fx.Tracer().trace(net)
+    assert not any(node.target is int for node in graph.nodes)
 
 
 @pytest.mark.slow

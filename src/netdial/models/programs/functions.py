@@ -228,8 +228,15 @@ def _in_single(name: str) -> Callable[..., Any]:
     return run
 
 
+def _rsub(x: Tensor, number: Any, **named: Any) -> Any:
+    """Returns a fraction less whole numbers, which the converter cannot promote."""
+    if named or not isinstance(number, float) or x.is_floating_point() or x.is_complex():
+        return _in_single("__rsub__")(x, number, **named)
+    return number - x.to(torch.get_default_dtype())
+
+
 _ARITHMETIC = (
-    "add", "sub", "mul", "div", "__radd__", "__rsub__", "__rmul__", "__rtruediv__", "__add__", "__sub__", "__mul__",
+    "add", "sub", "mul", "div", "__radd__", "__rmul__", "__rtruediv__", "__add__", "__sub__", "__mul__",
     "__truediv__",
 )  # fmt: skip
 
@@ -247,6 +254,7 @@ KNOWN_TO_EXPORT: Ways = {**_OF_PROGRAMS, **RECURRENT, "cdist": _cdist}
 
 KNOWN_TO_ONNX: Ways = {
     **{name: _in_single(name) for name in _ARITHMETIC},
+    "__rsub__": _rsub,
     **_OF_PROGRAMS,
     **RECURRENT_IN_ONNX,
     F.batch_norm: _batch_norm,

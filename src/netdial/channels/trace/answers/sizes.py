@@ -19,10 +19,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._sympy.functions import FloatTrueDiv, FloorDiv, IntTrueDiv, ToFloat
 
 from netdial.channels.nodes import OWN, reached
 
-_WHOLE = (operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, int)
+
+def as_whole(x: Any) -> Any:
+    """Returns a whole number of one computed of sizes, an operation of traced graphs.
+
+    torch does not know by itself that ``9 * b / 9.0`` is b.
+    """
+    if not isinstance(x, torch.SymFloat):
+        return int(x)
+    quotient = x.node.expr
+    if quotient.func not in (FloatTrueDiv, IntTrueDiv) or not quotient.args[1].is_number:
+        return torch.sym_int(x)
+    above, below = quotient.args
+    if not float(below).is_integer():
+        return torch.sym_int(x)
+    above = above.args[0] if above.func is ToFloat else above
+    found = FloorDiv(above, int(float(below)))
+    return x.node.shape_env.create_symintnode(found, hint=int(x.node.hint))
+
+
+_WHOLE = (operator.add, operator.sub, operator.mul, operator.floordiv, operator.mod, as_whole)
 """What makes whole numbers of such."""
 _BROKEN = (operator.truediv, operator.pow, *(f for f in vars(math).values() if callable(f)))
 _COUNTS = ("numel", "dim", "ndimension", "nelement")
@@ -35,8 +55,8 @@ def _int(x: Any = 0, /, *args: Any, **kwargs: Any) -> Any:
     if isinstance(x, torch.SymInt) or _is_size(x):
         return x
     if isinstance(x, fx.Proxy) and _is_number(x.node):
-        return x.tracer.create_proxy("call_function", int, (x,), {})
-    return torch.sym_int(x) if isinstance(x, torch.SymFloat) else int(x, *args, **kwargs)
+        return x.tracer.create_proxy("call_function", as_whole, (x,), {})
+    return as_whole(x) if isinstance(x, torch.SymFloat) else int(x, *args, **kwargs)
 
 
 def _float(x: Any = 0.0, /) -> Any:
@@ -80,7 +100,7 @@ def _is_size(part: Any) -> bool:
         return part.target in _COUNTS or (part.target == "size" and not _is_shape(part))
     if part.target is operator.getitem:
         return _is_shape(part.args[0]) and not isinstance(part.args[1], slice)
-    if part.target is int:
+    if part.target is as_whole:
         return True
     return part.target in _WHOLE and all(isinstance(o, int) or _is_size(o) for o in part.args)
 
@@ -181,15 +201,19 @@ def _calling_others(code: CodeType, names: dict[str, Any]) -> CodeType:
         names: its globals; what is another function there stays.
     """
     theirs = [name for name in _OTHERS if name in code.co_names and name not in names]
-    at = {name: len(code.co_names) + number for number, name in enumerate(theirs)}
+    steps = [step for step in dis.get_instructions(code) if step.opcode in dis.hasname]
+    called = [step.opname == "LOAD_GLOBAL" and bool((step.arg or 0) & 1) for step in steps]
+    both = {step.argval for step, is_called in zip(steps, called, strict=True) if not is_called}
+    found = [_PREFIX + n if n in theirs and n not in both else n for n in code.co_names]
+    more = [name for name in theirs if name in both]  # which mean what they did elsewhere
+    at = {name: len(found) + number for number, name in enumerate(more)}
     made = bytearray(code.co_code)
-    for step in dis.get_instructions(code):
-        called = step.opname == "LOAD_GLOBAL" and (step.arg or 0) & 1  # what is loaded to be called
-        if called and at.get(step.argval, _LARGEST + 1) <= _LARGEST and (step.arg or 0) < 256:
+    for step, is_called in zip(steps, called, strict=True):
+        if is_called and at.get(step.argval, _LARGEST + 1) <= _LARGEST and (step.arg or 0) < 256:
             made[step.offset + 1] = at[step.argval] << 1 | 1
     return code.replace(
         co_code=bytes(made),
-        co_names=(*code.co_names, *(_PREFIX + name for name in theirs)),
+        co_names=(*found, *(_PREFIX + name for name in more)),
         co_consts=tuple(
             _calling_others(part, names) if isinstance(part, CodeType) else part
             for part in code.co_consts
