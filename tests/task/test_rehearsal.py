@@ -220,3 +220,37 @@ def test_layers_keep_the_modes_that_they_were_given_in(work: Callable[[Any, Any]
     net[1].eval()
     work(net, (torch.randn(24, 4), torch.arange(24) % 3))
     assert [module.training for module in net] == [True, False, True, True]
+
+
+class FailsInTraining(nn.Module):
+    """A network that runs in evaluation alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        if self.training:
+            h = h @ torch.ones(3, 3)
+        found: Tensor = self.b(h)
+        return found
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda net, data: nd.fit(net, data, epochs=1, batch_size=4),
+        lambda net, data: nd.fit(net, data, epochs=1, batch_size=4, objective="ard"),
+        lambda net, data: nd.shrink(net, data, size="20 params", epochs=1, batch_size=4),
+        lambda net, data: nd.slim(net, share=0.5, example=data[0]),
+    ],
+    ids=["fit", "ard", "shrink", "slim"],
+)
+def test_a_network_that_fails_in_training_alone_is_refused_with_the_line(
+    train: Callable[[nn.Module, Any], Any],
+) -> None:
+    data = (torch.randn(8, 4), torch.arange(8) % 2)
+    words = r"FailsInTraining: fails in training on inputs of shape .*RuntimeError.* at test_rehearsal.py:\d+ in forward"
+    with pytest.raises(TraceError, match=words):
+        train(FailsInTraining(), data)

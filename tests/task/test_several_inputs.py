@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,3 +137,59 @@ def test_several_inputs_for_a_network_of_one_are_refused() -> None:
     with pytest.raises(DataError, match=said):
         nd.evaluate(plain, (FORTH, Y), lams=2)
     assert len(nd.evaluate(plain, (x, Y), lams=2).members) == 2
+
+
+class Divided(nn.Module):
+    """Takes settings beside its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor, heat: Any = 1.0, mask: Tensor | None = None) -> Tensor:
+        found: Tensor = self.b(torch.relu(self.a(x))) / heat
+        return found if mask is None else found * mask
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"x": LEFT, "heat": 2.0}, "input heat is the single number 2, and inputs have a row"),
+        ({"x": LEFT, "heat": torch.tensor(2.0)}, "input heat is the single number 2"),
+        ((LEFT, 2.0), "input 1 is the single number 2"),
+        ((LEFT, True), "input 1 is the single number 1"),
+        ({"x": LEFT, "mask": None}, "input mask: is None; leave out"),
+        ((LEFT, None), "input 1: is None; leave out"),
+        ({"x": LEFT, "mask": "none"}, "input mask: texts where numbers are needed"),
+    ],
+)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: nd.fit(Divided(), (x, Y), epochs=1),
+        lambda x: nd.shrink(Divided(), (x, Y), size="40 params", epochs=1),
+        lambda x: nd.slim(Divided(), share=0.5, example=x),
+    ],
+    ids=["fit", "shrink", "slim"],
+)
+def test_settings_beside_the_inputs_are_refused_by_name(
+    use: Callable[[Any], Any], given: Any, words: str
+) -> None:
+    with pytest.raises(DataError, match=words):
+        use(given)
+
+
+def test_examples_may_be_arrays_and_lists(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net, other = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), Divided()
+    due = nd.slim(net, share=0.5, example=LEFT)
+    for example in (LEFT.numpy(), LEFT.tolist()):
+        got = nd.slim(net, share=0.5, example=example)
+        assert got.widths == due.widths
+        assert torch.equal(got.net(LEFT), due.net(LEFT))
+    heat = torch.ones(60, 1)
+    due = nd.slim(other, share=0.5, example={"x": LEFT, "heat": heat})
+    got = nd.slim(other, share=0.5, example={"x": LEFT.numpy(), "heat": heat.numpy()})
+    assert torch.equal(got.net(x=LEFT, heat=heat), due.net(x=LEFT, heat=heat))
+    nd.save(net, tmp_path / "net.pt2", example=LEFT.numpy())
+    assert torch.equal(torch.export.load(tmp_path / "net.pt2").module()(LEFT), net(LEFT))

@@ -10,6 +10,7 @@ import difflib
 import math
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -95,6 +96,42 @@ def first_line(error: BaseException) -> str:
     ('bad shape', 'KeyError')
     """
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def in_words(error: BaseException) -> str:
+    """Returns the kind of an error, the first line of its message, and the line of the user's code that it came from."""
+    return f"{type(error).__name__}: {first_line(error)} {line_of(error)}".rstrip()
+
+
+def failed(
+    net: object, shape: Iterable[int], error: BaseException, *, training: bool = False
+) -> TraceError:
+    """Returns the error of a network that fails on inputs of a shape, in evaluation or in training."""
+    where, cure = "", "check that it takes data of this shape"
+    if training:
+        where, cure = " in training", "net.train()(x) shows the whole error"
+    return TraceError(
+        f"network {type(net).__name__}: fails{where} on inputs of shape {list(shape)} ({in_words(error)}); {cure}"
+    )
+
+
+def line_of(error: BaseException, own: tuple[str, ...] = ()) -> str:
+    """Returns the innermost line that an error came from, of code that lies in none of some folders; empty if there is none.
+
+    Args:
+        error: the error.
+        own: beginnings of the paths of code that is not meant; by default that of torch and netdial.
+    """
+    if not own:
+        torch = getattr(sys.modules.get("torch"), "__file__", None)
+        own = (_OURS, os.path.join(os.path.dirname(torch), "")) if torch else (_OURS,)
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(own)
+    ]
+    if not frames:
+        return ""
+    last = frames[-1]
+    return f"at {os.path.basename(last.filename)}:{last.lineno} in {last.name} ({last.line})"
 
 
 _ALIASES: dict[str, tuple[str, ...]] = {

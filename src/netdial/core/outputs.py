@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils._pytree import tree_leaves
 
-from netdial.core.errors import NetdialError, TraceError, first_line
+from netdial.core.errors import NetdialError, failed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,10 +65,7 @@ def failing_in_words(net: nn.Module, x: Tensor) -> Iterator[None]:
     except (NetdialError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise TraceError(
-            f"network {type(net).__name__}: fails on inputs of shape {list(x.shape)} ({type(error).__name__}: "
-            f"{first_line(error)}); check that it takes data of this shape"
-        ) from error
+        raise failed(net, x.shape, error, training=net.training) from error
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.inputs import as_its_class
 from netdial.core.storage.boundary import read_json
 from netdial.data.dataset import Splits
+from netdial.data.memory import as_inputs
 from netdial.family.family import Family
 from netdial.models.cut import recipe
 from netdial.models.cut.recipe import save_network
@@ -110,7 +111,7 @@ def save(
         ShapeError, TraceError, MissingExtra: a program cannot be made, is not the network, or needs an extra.
     """
     path = Path(expect("save", "path", path, str | Path))
-    data = expect("save", "data", data, Splits | None)
+    data, example = expect("save", "data", data, Splits | None), as_inputs(example)
     format = PROGRAMS.get(path.suffix, "safetensors")
     if lam is not None and not isinstance(thing, Family):
         raise ConfigError(f"lam={lam:g}: a {type(thing).__name__} is one network; leave lam out")

@@ -186,7 +186,7 @@ def test_optional_arguments_have_their_defaults() -> None:
 def test_networks_without_parameters_and_wrong_examples_are_refused() -> None:
     with pytest.raises(ConfigError, match="network ReLU: has no parameters"):
         trace(nn.ReLU())
-    with pytest.raises(TraceError, match=r"network: fails on inputs of shape \[2, 5\]"):
+    with pytest.raises(TraceError, match=r"network Sequential: fails on inputs of shape \[2, 5\]"):
         execute(trace(nn.Sequential(nn.Linear(4, 2))), torch.zeros(2, 5))
 
 

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map_only
 
 from netdial.channels.layers.keeping import Keeping
 from netdial.channels.nodes import changes_in_place, module_of
-from netdial.channels.trace.training import failed
+from netdial.core.errors import failed
 from netdial.core.outputs import evaluating, made_in
 
 
@@ -81,5 +81,5 @@ def execute(traced: fx.GraphModule, example: Tensor, *, double: bool = False) ->
         with made_in(made), evaluating(traced), torch.random.fork_rng(devices=[]):
             runner.run(example.clone())
     except Exception as error:
-        raise failed(example, error) from error
+        raise failed(traced, example.shape, error) from error
     return runner.results

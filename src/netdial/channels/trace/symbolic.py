@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import inspect
 import operator
-import traceback
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -52,7 +50,7 @@ from netdial.channels.trace.state import (
     set_aside,
     state_kept,
 )
-from netdial.core.errors import TraceError, first_line
+from netdial.core.errors import TraceError, first_line, line_of
 from netdial.core.inputs import OneTensor
 from netdial.core.outputs import touched
 
@@ -305,9 +303,4 @@ def _forget_constants(net: nn.Module) -> dict[str, Tensor]:
 
 def where(error: Exception) -> str:
     """Returns the innermost line that belongs neither to torch nor to netdial."""
-    frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if not f.filename.startswith(OWN)]
-    if not theirs:
-        return "(no line known)"
-    last = theirs[-1]
-    return f"at {Path(last.filename).name}:{last.lineno} in {last.name} ({last.line})"
+    return line_of(error, OWN) or "(no line known)"

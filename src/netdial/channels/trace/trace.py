@@ -50,7 +50,7 @@ from netdial.channels.trace.training import (
     check_batches,
     check_same,
     check_training,
-    failed,
+    failure_of,
 )
 from netdial.core.cutting import note_unread
 from netdial.core.errors import ConfigError, TraceError, first_line
@@ -89,8 +89,8 @@ def trace(net: nn.Module, example: Tensor | None = None) -> fx.GraphModule:
         except StateChanged:
             raise
         except TraceError as error:
-            if example is not None and failure is not None:
-                raise failed(example, failure) from error
+            if example is not None and (said := failure_of(net, example, failure)):
+                raise said from error
             still = {} if example is None else by_chance(net, example)
             if not still:
                 raise

@@ -19,9 +19,10 @@ from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from netdial.channels.trace.answers.draws import drawn
 from netdial.channels.trace.answers.ways import OtherWay
 from netdial.channels.trace.state import parameters_kept
-from netdial.core.errors import TraceError, first_line
+from netdial.core.errors import TraceError, failed, first_line
 from netdial.core.noise import seed_everywhere
 from netdial.core.outputs import (
     contents_kept,
@@ -60,7 +61,7 @@ def check_same(net: nn.Module, traced: fx.GraphModule, example: Tensor) -> None:
     try:
         before = twice(net, example)
     except Exception as error:
-        raise failed(example, error) from error
+        raise failed(net, example.shape, error) from error
     try:
         with redirect_stderr(io.StringIO()):  # graphs print where they fail
             after = twice(traced, example)
@@ -150,10 +151,16 @@ def call_first(net: nn.Module, example: Tensor) -> Exception | None:
     return None
 
 
-def failed(example: Tensor, error: Exception) -> TraceError:
-    """Returns the error of a network that fails on inputs."""
-    shape = list(example.shape)
-    return TraceError(f"network: fails on inputs of shape {shape} ({first_line(error)})")
+def failure_of(net: nn.Module, example: Tensor, known: Exception | None) -> TraceError | None:
+    """Returns the error of a network that fails on inputs: in evaluation, as is known, or in training; None if it does not."""
+    if known is not None:
+        return failed(net, example.shape, known)
+    try:
+        with parameters_kept(net), contents_kept(net), modes_kept(net), torch.no_grad():
+            drawn(lambda: net.train()(example.clone()), net)
+    except Exception as error:
+        return failed(net, example.shape, error, training=True)
+    return None
 
 
 def check_training(net: nn.Module, traced: nn.Module, inputs: Sequence[Any]) -> None:

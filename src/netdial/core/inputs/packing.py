@@ -131,7 +131,7 @@ class Packing:
 
 
 def is_several(inputs: Any, count: int | None = None) -> bool:
-    """Returns whether inputs are several tensors: a tuple or a mapping of them, or a list of tensors with a row each.
+    """Returns whether inputs are several: a mapping, a tuple with a tensor in it, or a list of tensors with a row each.
 
     Args:
         inputs: what was given as inputs.
@@ -141,10 +141,10 @@ def is_several(inputs: Any, count: int | None = None) -> bool:
         return True
     if not isinstance(inputs, tuple | list) or not inputs:
         return False
-    tensors = all(hasattr(part, "shape") and len(part.shape) > 0 for part in inputs)
+    tensors = [hasattr(part, "shape") and len(part.shape) > 0 for part in inputs]
     if isinstance(inputs, tuple):
-        return tensors
-    return tensors and len(inputs) != count and all(len(part) == count for part in inputs)
+        return any(tensors)
+    return all(tensors) and len(inputs) != count and all(len(part) == count for part in inputs)
 
 
 def as_packed(parts: Sequence[Tensor], names: Sequence[str], where: str) -> tuple[Tensor, Packing]:
@@ -156,8 +156,14 @@ def as_packed(parts: Sequence[Tensor], names: Sequence[str], where: str) -> tupl
         where: whose they are, for messages.
 
     Raises:
-        DataError: they differ in length, or hold whole numbers too large to be exact.
+        DataError: one is a single number, they differ in length, or hold whole numbers too large to be exact.
     """
+    for place, (name, part) in enumerate(zip(names, parts, strict=True)):
+        if not part.ndim:
+            raise DataError(
+                f"{where}: input {name or place} is the single number {part.item():g}, and inputs have a row for each example; "
+                "let forward take it by default, from an attribute of the network, or give it once for each example"
+            )
     order = sorted(range(len(parts)), key=lambda i: bool(names[i]))  # by position first
     lengths = {len(part) for part in parts}
     if len(lengths) != 1:

@@ -83,10 +83,37 @@ def _inputs(x: Any, where: str, count: int | None) -> tuple[Tensor, Packing | No
     parts = []
     for name, part in named.items():
         mask = isinstance(part, Tensor) and part.dtype == torch.bool
-        parts.append(part.detach() if mask else as_tensor(part, f"{where}: input {name}"))
+        parts.append(part.detach() if mask else _part(part, f"{where}: input {name}"))
     if len(parts) == 1:
         return parts[0], None
     return as_packed(parts, [n if isinstance(n, str) else "" for n in named], where)
+
+
+def _part(part: Any, where: str) -> Tensor:
+    if part is None:
+        raise DataError(f"{where}: is None; leave out what the network is to have by default")
+    return as_tensor(part, where)
+
+
+def as_inputs(example: Any) -> Any:
+    """Returns inputs to run a network on: tensors, as they are; arrays, frames and lists of numbers as tensors.
+
+    Args:
+        example: inputs ``[b, …]``; a tuple or a mapping of several; None if there are none.
+
+    Raises:
+        DataError: they are nothing that a network runs on.
+    """
+    if example is None or isinstance(example, Tensor):
+        return example
+    if not is_several(example):
+        return as_tensor(example, "example")
+    named = example if isinstance(example, Mapping) else dict(enumerate(example))
+    parts = {
+        name: part if isinstance(part, Tensor) else _part(part, f"example: input {name}")
+        for name, part in named.items()
+    }
+    return parts if isinstance(example, Mapping) else tuple(parts.values())
 
 
 def _refuse_other_order(x: Any, other: Any, where: str, what: str) -> None:

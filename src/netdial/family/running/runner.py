@@ -16,7 +16,7 @@ from netdial.core.errors import ShapeError, TraceError
 from netdial.core.inputs.adapted import packing_of
 from netdial.core.layout import Layout, Params
 from netdial.core.noise import Noise, seeded
-from netdial.core.outputs import without_gradients
+from netdial.core.outputs import failing_in_words, without_gradients
 from netdial.family.fields import Fields
 from netdial.family.groups import random_points
 from netdial.family.running.chain import Chain
@@ -148,8 +148,15 @@ class Runner:
             held: Params = {n: parameters[n].detach() for n in self._names}
             mode = Rehearsal(held, examples, x.device)
             held |= {name: buffer.clone() for name, buffer in self._net.named_buffers()}
-            with self._sockets.holding(held), seeded("plan"), without_gradients(), mode:
-                self._net(x[:examples])
+            one = x[:examples]
+            with (
+                self._sockets.holding(held),
+                seeded("plan"),
+                without_gradients(),
+                mode,
+                failing_in_words(self._net, one),
+            ):
+                self._net(one)
             self._plans[key] = mode.plan(self._layout)
         return self._plans[key]
 
@@ -187,7 +194,8 @@ class Runner:
             with self._sockets.holding(held), following(mode, again), mode:
                 yield
 
-        with self._sockets.holding(tree), following(mode, again) if keep else nullcontext(), mode:
+        kept = following(mode, again) if keep else nullcontext()
+        with self._sockets.holding(tree), kept, mode, failing_in_words(self._net, x):
             out = self._net(x)
         if not isinstance(out, Tensor):
             raise TraceError(

@@ -26,7 +26,7 @@ from netdial.core.inputs import as_packed, is_several, packing_of
 from netdial.core.outputs import evaluated, same_outputs
 from netdial.core.plan import Plan
 from netdial.data.dataset import Dataset, match
-from netdial.data.memory import Data, as_dataset
+from netdial.data.memory import Data, as_dataset, as_inputs
 from netdial.data.memory.columns import check_columns
 from netdial.family.config import FamilyConfig
 from netdial.family.cutting import cut_family
@@ -119,8 +119,9 @@ def tried(net: nn.Module, example: Any) -> tuple[nn.Module, Tensor]:
 
     Args:
         net: a family, or any network.
-        example: inputs ``[b, …]``; a tuple or a mapping of several.
+        example: inputs ``[b, …]``, tensors or arrays; a tuple or a mapping of several.
     """
+    example = as_inputs(example)
     if not is_several(example):
         return net if isinstance(net, Family) else adapted(net, example, None), example
     named = example if isinstance(example, Mapping) else dict(enumerate(example))
