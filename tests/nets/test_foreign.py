@@ -52,6 +52,8 @@ def spectral_norm() -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         old_spectral_norm(net[0])
+    for _ in range(20):  # in training, until the norm is found
+        net(torch.zeros(1, 4))
     return net
 
 
@@ -287,6 +289,28 @@ def test_computed_weights_become_plain_ones_of_the_same_outputs(
     torch.testing.assert_close(plain(x), wanted)
     assert isinstance(plain[0].weight, nn.Parameter)  # type: ignore[index]
     check_plain_weights(plain)
+
+
+def test_a_spectral_norm_that_met_no_batch_becomes_plain_by_the_norm_that_it_finds() -> None:
+    torch.manual_seed(5)
+    net = nn.Sequential(nn.Linear(24, 24), nn.ReLU(), nn.Linear(24, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        old_spectral_norm(net[0])
+        plain = with_plain_weights(net.eval())
+    net(torch.zeros(1, 24))
+    assert torch.linalg.matrix_norm(net[0].weight, 2) > 4
+    assert torch.linalg.matrix_norm(plain[0].weight, 2) < 1.2  # type: ignore[index]
+
+
+@pytest.mark.parametrize("make", [weight_norm, spectral_norm, parametrized])
+def test_networks_of_plain_weights_take_their_own_state(make: Callable[[], nn.Module]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain = with_plain_weights(make())
+    plain.load_state_dict(plain.state_dict())
+    copied = copy.deepcopy(plain)
+    copied.load_state_dict(plain.state_dict())
 
 
 def orthogonal(by: str = "matrix_exp") -> nn.Module:

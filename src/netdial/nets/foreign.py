@@ -29,6 +29,8 @@ _CURES = {
     WeightNorm: "torch.nn.utils.remove_weight_norm(layer, {name!r})",
     SpectralNorm: "torch.nn.utils.remove_spectral_norm(layer, {name!r})",
 }
+_STEPS = 15
+"""Power iterations by which torch's newer spectral norm starts."""
 _WRAPPERS = {
     "DataParallel": "give the network inside, net.module",
     "DistributedDataParallel": "give the network inside, net.module",
@@ -218,12 +220,36 @@ def make_plain(net: nn.Module) -> list[str]:
                     names.append(f"{path}.{name}".lstrip("."))
     for path, name, hook in list(_computing(net)):
         if not isinstance(hook, BasePruningMethod):
-            remove: Any = (
-                remove_weight_norm if isinstance(hook, WeightNorm) else remove_spectral_norm
-            )
-            remove(net.get_submodule(path), name)
+            layer = net.get_submodule(path)
+            if isinstance(hook, SpectralNorm):
+                _settle(layer, hook)
+                remove_spectral_norm(layer, name)
+                _forget(layer, hook)
+            else:
+                remove_weight_norm(layer, name)
             names.append(f"{path}.{name}".lstrip("."))
     return names
+
+
+@torch.no_grad()
+def _settle(layer: nn.Module, hook: SpectralNorm) -> None:
+    """Lets a spectral norm that has met no batch find the norm, in place; what it divides by until then is drawn."""
+    found = [getattr(layer, f"{hook.name}_{end}") for end in "uv"]
+    kept = [part.clone() for part in found]
+    was = now = hook.compute_weight(layer, do_power_iteration=False).norm()
+    for _ in range(_STEPS):
+        now = hook.compute_weight(layer, do_power_iteration=True).norm()
+    if now / 2 < was < 2 * now:
+        for part, before in zip(found, kept, strict=True):
+            part.copy_(before)
+
+
+def _forget(layer: nn.Module, hook: SpectralNorm) -> None:
+    """Takes away what asks for the parameters of a spectral norm when a state is loaded, which torch leaves at the layer."""
+    hooks: Any = layer._load_state_dict_pre_hooks
+    for key, wrapped in list(hooks.items()):
+        if getattr(getattr(wrapped, "hook", wrapped), "fn", None) is hook:
+            del hooks[key]
 
 
 @torch.no_grad()
