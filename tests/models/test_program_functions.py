@@ -104,6 +104,10 @@ FUNCTIONS: dict[str, Function] = {
         x, (2, 1), return_indices=True
     )[0],
     "a fraction less whole numbers": lambda x, w: 1.0 - (x > 0).long() + x,
+    "attention to nothing": lambda x, w: F.scaled_dot_product_attention(x, x + 1, x, x > 0.5),
+    "attention to nothing, added": lambda x, w: F.scaled_dot_product_attention(
+        x, x + 1, x, torch.where(x > 0.5, x, -torch.inf)
+    ),
     "cummax": lambda x, w: sum(torch.cummax((x * 2).round(), 2)),
     "bounds of two kinds": lambda x, w: torch.clamp(x * w[0], min=0.1, max=1),
     "dimensions of 1": lambda x, w: (

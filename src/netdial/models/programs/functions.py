@@ -60,6 +60,17 @@ def _embedding_bag(
     return rows.sum(1) if mode == "sum" else rows.mean(1) if mode == "mean" else rows.amax(1)
 
 
+def _attention(
+    q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, *others: Any, **named: Any
+) -> Any:
+    """Returns attention that is 0 where a mask leaves nothing to attend to; the converter gives a mean of all there."""
+    if attn_mask is None:
+        return NotImplemented
+    left = attn_mask if attn_mask.dtype == torch.bool else attn_mask > float("-inf")
+    found = F.scaled_dot_product_attention(q, k, v, attn_mask, *others, **named)
+    return torch.where(left.any(-1, keepdim=True), found, 0)
+
+
 def _hypot(x: Tensor, y: Tensor) -> Tensor:
     return (x * x + y * y).sqrt()
 
@@ -267,6 +278,7 @@ KNOWN_TO_ONNX: Ways = {
     "__setitem__": _setitem,
     "view": _view,
     "view_as": _view_as,
+    "scaled_dot_product_attention": _attention,
     "hypot": _hypot,
     "cumprod": _cumprod,
     **dict.fromkeys(("clamp", "clip"), _clamp),
