@@ -192,6 +192,12 @@ def test_half_precision_parameters() -> None:
     nd.fit(mlp().half(), (X, Y), **SHORT)
 
 
+@refused("float16")
+def test_half_precision_parameters_in_shrink() -> None:
+    """The optimiser's smallest numbers are 0 in float16, and training overflows."""
+    nd.shrink(mlp().half(), (X.half(), Y), size="50 params", epochs=1)
+
+
 class Again(nn.Module):
     """A network whose hidden part is run again in backward."""
 

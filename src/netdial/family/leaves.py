@@ -201,7 +201,7 @@ def _check_devices(tensors: dict[str, Tensor]) -> None:
 def _check_types(trained: dict[str, Tensor]) -> None:
     for name, leaf in trained.items():
         if leaf.dtype not in _TRAINED:
-            advice = "train it in float32, net.float(), with precision='bf16-mixed' for speed"
+            advice = "give net.float(), which precision='bf16-mixed' trains fast; what comes back can be made half again"
             raise ConfigError(
                 f"parameter {name!r} is {leaf.dtype}; expected a floating-point type of 32 or 64 bits: "
                 + (advice if leaf.is_floating_point() else "freeze it")

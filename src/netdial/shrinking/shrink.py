@@ -205,6 +205,7 @@ def prepare(
         TraceError: it cannot be traced, or trains otherwise on such a batch.
     """
     check_initialised(net)
+    _check_types(net)
     net = with_plain_weights(net)
     for layer in net.modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
@@ -236,6 +237,16 @@ def prepare(
         reasons = "; ".join(f"{leaf} {why}" for leaf, why in kept.items())
         raise ConfigError(f"the network has no layer that can shrink: {reasons}")
     return replace(graph, kept=kept)
+
+
+def _check_types(net: nn.Module) -> None:
+    """Refuses trained parameters of so few digits that the optimiser's smallest numbers are 0 among them."""
+    for name, leaf in net.named_parameters():
+        if leaf.requires_grad and leaf.dtype == torch.float16:
+            raise ConfigError(
+                f"parameter {name!r} is {leaf.dtype}, in which training overflows; give net.float(), which "
+                "precision='bf16-mixed' trains fast; what comes back can be made half again"
+            )
 
 
 def check_batch(net: nn.Module, traced: fx.GraphModule, example: Tensor, batch: Tensor) -> None:

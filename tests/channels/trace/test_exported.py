@@ -427,7 +427,6 @@ def in_less_exact_numbers(self: Any, x: Tensor) -> Tensor:
             r"the code goes by numbers that its layers make, that are drawn or that are measured \(test_exported.py:\d+\)",
         ),
         (counted, "the code asks for the size of the batch as a number"),
-        (in_less_exact_numbers, "a part of it runs under autocast or the like"),
     ],
 )
 def test_what_neither_can_trace_is_refused_in_one_message(
@@ -445,6 +444,32 @@ def test_what_neither_can_trace_is_refused_in_one_message(
     assert "len" not in globals()
     assert [module.training for module in net.modules()] == training
     assert net.one(X).shape == (3, 6), "layers are themselves again"
+
+
+def by_generator(self: Any, x: Tensor) -> Tensor:
+    return x + torch.randn(1, x.size(1), generator=torch.Generator().manual_seed(0))
+
+
+def in_training_by_generator(self: Any, x: Tensor) -> Tensor:
+    return torch.zeros_like(x).normal_(generator=torch.default_generator) if self.training else x
+
+
+@pytest.mark.parametrize(
+    ("between", "cure"),
+    [
+        (
+            in_less_exact_numbers,
+            "a part runs under autocast, at node .*; put it around net.x. instead",
+        ),
+        (by_generator, r"a generator of its own, which no graph can hold; draw without generator="),
+        (in_training_by_generator, r"which no graph can hold; draw without generator="),
+    ],
+)
+def test_a_reason_with_a_cure_of_its_own_has_no_other_advice(
+    between: Callable[[Any, Tensor], Tensor], cure: str
+) -> None:
+    with pytest.raises(TraceError, match=f"^network Net: .* at test_exported.py:.*{cure}$"):
+        Graph.of(Net(between), X)
 
 
 def many(self: Any, x: Tensor) -> Tensor:

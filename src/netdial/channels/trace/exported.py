@@ -26,7 +26,7 @@ from torch.utils._pytree import SequenceKey, tree_map, tree_unflatten
 
 from netdial.channels.nodes import WITHOUT_GRADIENTS, line_of, place
 from netdial.channels.trace.answers.batches import note_sizes
-from netdial.channels.trace.answers.draws import DRAWS, drawn
+from netdial.channels.trace.answers.draws import BY_OTHERS, drawn
 from netdial.channels.trace.answers.example import (
     ASKS_NUMBERS,
     asks_numbers,
@@ -50,7 +50,7 @@ from netdial.channels.trace.ready import (
     unchecked,
 )
 from netdial.channels.trace.state import StateChanged, alone, set_aside, settled
-from netdial.channels.trace.symbolic import Taken, detach
+from netdial.channels.trace.symbolic import BY_GENERATOR, Cured, Taken, detach
 from netdial.core.errors import TraceError
 from netdial.core.outputs import contents_kept
 
@@ -58,7 +58,7 @@ wrap_with_set_grad_enabled = torch.ops.higher_order.wrap_with_set_grad_enabled
 wrap_with_autocast = torch.ops.higher_order.wrap_with_autocast
 
 
-class Aside(TraceError):
+class Aside(Cured):
     """A part of a forward pass runs under ``autocast`` or the like.
 
     Attributes:
@@ -66,7 +66,7 @@ class Aside(TraceError):
     """
 
     def __init__(self, node: fx.Node, line: str) -> None:
-        super().__init__(f"a part of it runs under autocast or the like{line}")
+        super().__init__(f"a part runs under autocast{line}; put it around net(x) instead")
         places = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
         self.owner = _own_name(places[-1] if places else "")
 
@@ -118,7 +118,7 @@ def export(
         )
         program = plainly(program)
         if by_chance:
-            raise TraceError(f"{DRAWS} (see random.random(), numpy.random); draw it by torch")
+            raise Cured(BY_OTHERS)
     settle_checks(program, asked, [call.layer for call in calls])
     for name in sorted(inside.counted):
         raise StateChanged.read(net, name)
@@ -250,7 +250,8 @@ class _Raising:
         name = _own_name(str(spec.target))
         self.held.add(name)
         kept = {**self.program.state_dict, **self.program.constants}
-        value = kept[str(spec.target)]
+        if not isinstance(value := kept[str(spec.target)], Tensor):
+            raise Cured(BY_GENERATOR)
         made = name in self.sizes and self.sizes[name] != value.shape  # of another size before
         if spec.kind is not InputKind.PARAMETER and (made or not _has(self.net, name)):
             name = f"_tensor_constant{len(self.constants)}"

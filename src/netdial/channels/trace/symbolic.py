@@ -54,6 +54,9 @@ from netdial.core.errors import TraceError, first_line, line_of
 from netdial.core.inputs import OneTensor
 from netdial.core.outputs import touched
 
+BY_GENERATOR = (
+    "draws numbers by a generator of its own, which no graph can hold; draw without generator="
+)
 ADVICE = "; move what depends on values (if, for, len of a tensor) out of forward, or write it without branches (torch.where)"
 
 _AT = "file and line"
@@ -67,6 +70,10 @@ Taken = tuple[fx.Graph, dict[str, Tensor]]
 
 
 _ASKED_OF = ("size", "shape", "numel", "dim", "ndim", "dtype", "device")
+
+
+class Cured(TraceError):
+    """Code cannot be followed, for a reason that says how it is mended."""
 
 
 class Unanswered(TraceError):
@@ -154,6 +161,11 @@ class _Tracer(fx.Tracer):
         self.held |= {name: proxy.node for name, proxy in copies.items()}
         return found
 
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, torch.Generator):
+            raise Cured(BY_GENERATOR)
+        return super().create_arg(a)
+
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
@@ -237,7 +249,7 @@ def symbolic(
         if numbers:
             raise StateChanged.read(net, numbers[0], where(error)) from error
         raise TraceError(
-            f"network {type(net).__name__}: cannot be traced {where(error)}: {first_line(error)}{ADVICE}"
+            f"network {type(net).__name__}: cannot be traced {where(error)}: {first_line(error)}{advice(error)}"
         ) from error
     if tracer.still:
         raise InEvaluation(tracer.still)
@@ -299,6 +311,22 @@ def _forget_constants(net: nn.Module) -> dict[str, Tensor]:
     for name in names:
         delattr(net, name)
     return found
+
+
+def advice(error: BaseException | None) -> str:
+    """Returns how code is mended that fails with an error, unless that says so itself."""
+    return "" if isinstance(error, Cured) else ADVICE
+
+
+def neither(error: TraceError, other: Exception) -> str:
+    """Returns why a network is refused that ``torch.fx`` cannot trace, with an error, nor ``torch.export``, with another."""
+    first, then = str(error).removesuffix(ADVICE), first_line(other)
+    line = "" if isinstance(other, TraceError) or where(other) in first else f" {where(other)}"
+    if "Constraints violated" in str(other):
+        line, then = "", "the code asks for the size of the batch as a number, as range does"
+    if then not in first:
+        first += f"; torch.export cannot follow it either{line}: {then}"
+    return first + (advice(error.__cause__) and advice(other))
 
 
 def where(error: Exception) -> str:

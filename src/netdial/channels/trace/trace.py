@@ -41,8 +41,8 @@ from netdial.channels.trace.symbolic import (
     Taken,
     Unanswered,
     answering,
+    neither,
     symbolic,
-    where,
 )
 from netdial.channels.trace.training import (
     Differs,
@@ -53,7 +53,7 @@ from netdial.channels.trace.training import (
     failure_of,
 )
 from netdial.core.cutting import note_unread
-from netdial.core.errors import ConfigError, TraceError, first_line
+from netdial.core.errors import ConfigError, TraceError
 from netdial.core.inputs import OneTensor, OneTensorGraph
 from netdial.core.outputs import keep_freed_memory, modes_kept
 
@@ -279,9 +279,7 @@ def _by_export(
     except StateChanged:
         raise
     except Exception as other:
-        first = str(error).removesuffix(ADVICE)
-        then = f"; torch.export cannot follow it either{_why_not(other, first)}"
-        raise TraceError(first + then + ADVICE) from other
+        raise TraceError(neither(error, other)) from other
     if asked and by_chance(lowered, example):  # a check of what was drawn would hold by chance
         raise error
     traced = _joined(net, lowered, *taken)
@@ -340,11 +338,3 @@ def _module(
     make_explicit(traced, place)
     traced.graph.eliminate_dead_code()
     return traced
-
-
-def _why_not(error: Exception, known: str) -> str:
-    """Returns what ``torch.export`` says, and where unless that is known."""
-    if "Constraints violated" in str(error):
-        return ": the code asks for the size of the batch as a number, as range does"
-    line = "" if isinstance(error, TraceError) or where(error) in known else f" {where(error)}"
-    return f"{line}: {first_line(error)}"

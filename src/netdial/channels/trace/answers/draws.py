@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from netdial.channels.nodes import OWN, reached
 
 DRAWS = "draws a random number, and a graph would go by that one ever after"
+BY_OTHERS = (
+    f"{DRAWS} (see random.random(), numpy.random); draw it by torch, and choose by torch.where"
+)
 _KINDS = (random.Random, np.random.Generator, np.random.RandomState, torch.Generator)
 _TORCHS = (*OWN, functools.__file__)
 _DEPTH = 2
