@@ -206,6 +206,13 @@ def test_export_gives_an_ordinary_network(call: Call, wine: Path, tmp_path: Path
     assert answer["size_bytes"] > 0
 
 
+def test_export_to_another_ending_is_refused(call: Call, wine: Path, tmp_path: Path) -> None:
+    said = call("export", str(wine), "--lam", "1", "--out", "net.pth")
+    assert said.code == 2
+    assert "'.pth'" in said.err and "none (a folder)" in said.err
+    assert not (tmp_path / "net.pth").exists()
+
+
 @pytest.mark.slow
 def test_export_to_onnx(call: Call, wine: Path, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")

@@ -452,3 +452,11 @@ def test_networks_with_sparse_matrices_are_cut_shrunk_and_saved(tmp_path: Path) 
     nd.save(family, path)
     again, member = nd.load_model(path, Bought()).export(0.1), family.export(0.1)
     assert torch.equal(again(**rows), member(**rows))
+
+
+def test_a_folder_of_a_member_is_not_named_as_a_file(tmp_path: Path) -> None:
+    family = nd.fit(mlp(), data(), epochs=1)
+    with pytest.raises(ConfigError, match=r"'.pth'.*none \(a folder\)"):
+        nd.save(family, tmp_path / "net.pth", lam=1.0)
+    nd.save(family, tmp_path / "net-v1.2", lam=1.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["net-v1.2"]

@@ -20,6 +20,7 @@ from netdial.family import Family, FamilyConfig
 from netdial.measure.cost import size_bytes
 from netdial.models.member import FORMATS, load_member, save_member
 from netdial.models.programs import checking, writing
+from netdial.models.programs.batch import ExampleBatch
 from netdial.nets import build
 
 META = {"net": {"spec": "mlp:4", "input_shape": [3], "n_outputs": 2}, "classes": ["a", "b"]}
@@ -331,20 +332,20 @@ def test_outputs_that_differ_are_refused(
 def test_an_example_of_zeros_still_tests_the_weights(
     family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compared: list[Tensor] = []
+    compared: list[ExampleBatch] = []
     compare = writing.compare
 
-    def spy(net: nn.Module, run: checking.Run, x: tuple[Tensor, ...]) -> float:
-        compared.extend(x)
-        return compare(net, run, x)
+    def spy(net: nn.Module, run: checking.Run, batch: ExampleBatch) -> float:
+        compared.append(batch)
+        return compare(net, run, batch)
 
     monkeypatch.setattr(writing, "compare", spy)
     save_member(family, 1.0, tmp_path / "m.pt2", "torch-export", torch.zeros(2, 3))
-    assert bool(compared[0].all())
+    assert bool(compared[0].x[0].all())
     net, other = family.export(1.0), family.export(1.0)
     other.get_parameter("fc1.weight").data.mul_(2)
     with pytest.raises(TraceError, match="outputs differ"):
-        compare(net, other, tuple(compared))
+        compare(net, other, compared[0])
 
 
 @pytest.mark.parametrize("absent", ["onnx", "onnxscript", "onnxruntime"])

@@ -19,6 +19,7 @@ from netdial.core.arguments import checked, expect
 from netdial.core.errors import CheckpointError, ConfigError
 from netdial.core.inputs import as_its_class
 from netdial.core.storage.boundary import read_json
+from netdial.core.storage.places import check_ending
 from netdial.data.dataset import Splits
 from netdial.data.memory import as_inputs
 from netdial.family.family import Family
@@ -130,6 +131,7 @@ def save(
     elif isinstance(thing, Shrunk | Pruned) and (built := built_as(thing.graph.traced)) is not None:
         about = {"net": built, **(about or {})}
     if isinstance(thing, Family) and lam is not None:
+        check_ending(path, (*PROGRAMS, ".safetensors"))
         save_member(thing, lam, path, format, example, meta=about)
         return inspect(path)
     if format != "safetensors" and isinstance(thing, DerivedNetwork):

@@ -47,16 +47,18 @@ def written_to(out: Path | None, otherwise: str, format: str, reads: list[Path])
     """Returns where a network is written: to ``--out``, unless something else is lost there, or to a name that is free.
 
     Raises:
-        ConfigError: what is at ``--out`` is read, or is no network of that format.
+        ConfigError: what is at ``--out`` is read, is no network of that format, or is a folder with the ending of a file.
         WriteError: nothing can be written there.
     """
     from netdial.core.storage.files import check_writable
-    from netdial.core.storage.places import check_replaceable, free_path
+    from netdial.core.storage.places import check_ending, check_replaceable, free_path
     from netdial.models.kinds import may_replace
     from netdial.models.member import check_place
 
     if out is None:
         return free_path(Path(otherwise), ".json" if format == "safetensors" else "")
+    if format == "safetensors":
+        check_ending(out, SUFFIXES.values())
     words = {"safetensors": "a network in safetensors", "onnx": "an ONNX graph"}
     what = words.get(format, "a program of torch.export")
     path = check_replaceable(out, what, may_replace(format), reads)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from netdial.core.errors import ConfigError
+from netdial.core.errors import ConfigError, unknown
 
 
 def free_path(path: Path, beside: str = "") -> Path:
@@ -50,6 +50,17 @@ def check_replaceable(
             f"--out {path}: is there and is not {what}, so it is not replaced; give another name, or remove it"
         )
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def check_ending(path: Path, endings: Iterable[str]) -> None:
+    """Refuses a path whose ending is that of a file of another format, such as ``net.pth``; folders have none.
+
+    Raises:
+        ConfigError: its name ends in other letters behind a dot, and there is no such folder.
+    """
+    endings = [*endings]
+    if path.suffix[1:].isalpha() and path.suffix not in endings and not path.is_dir():
+        raise unknown(f"ending of {path}:", path.suffix, [*endings, "none (a folder)"])
 
 
 def starts_as(start: str) -> Callable[[Path], bool]:

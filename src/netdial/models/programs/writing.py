@@ -42,18 +42,18 @@ from netdial.models.programs.spectra import OF_COMPLEX
 
 def torch_export(job: ExportJob) -> tuple[int, float]:
     """Writes a ``torch.export`` program; returns its size in bytes and the largest difference found."""
-    buffer = io.BytesIO()
+    given, buffer = job.inputs(), io.BytesIO()
     with tracing(job, "torch-export"):
-        batch = ExampleBatch.of(job.program, job.inputs())
+        batch = ExampleBatch.of(job.program, given)
         x = batch.x
         packing = packing_of(job.net)
         with dense(job.net), packed_alike(job.net), ByOthers(KNOWN_TO_EXPORT):
-            module, given = plainly_named(job.program), (x, dict[str, Tensor]())
+            module, call = plainly_named(job.program), (x, dict[str, Tensor]())
             shapes: Any = _dimensions(module, batch)
             if packing is not None and any(packing.names):
-                module, given = by_name(module, packing), packing.call(x)
+                module, call = by_name(module, packing), packing.call(x)
                 shapes = {name: {0: batch.dimension} for name in input_names(job.net)}
-            program = torch.export.export(module, *given, dynamic_shapes=shapes)
+            program = torch.export.export(module, *call, dynamic_shapes=shapes)
         for part in program.graph_module.modules():
             for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
                 node.meta.pop("stack_trace", None)  # files and lines of whoever wrote it
