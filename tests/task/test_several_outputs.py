@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.distributions import Normal
 
 import netdial as nd
+from netdial.core.errors import ConfigError, ShapeError
 from netdial.core.inputs import OutputLayout, together
 from netdial.core.outputs import tensors
 from netdial.task.loss import Loss
@@ -185,3 +187,94 @@ def test_a_function_of_one_tensor_is_of_the_scored_output() -> None:
     kind, found = taken_up(net, nd.data.Dataset(X, classes), None, F.cross_entropy)
     assert isinstance(kind, Loss) and not isinstance(kind.function, AllOutputs)
     assert found(X).shape == (len(X), 8)
+
+
+def kl(found: Any, y: Tensor) -> Tensor:
+    made, mean = found[0], found[1]
+    return F.mse_loss(made, y) + torch.distributions.kl_divergence(mean, Normal(0.0, 1.0)).mean()
+
+
+@pytest.mark.parametrize(
+    ("pack", "loss", "words"),
+    [
+        (
+            lambda made, mean, spread, _: (made, Normal(mean, spread.exp())),
+            kl,
+            r"takes all that network Coder gives, and output 1 is a Normal and no tensor",
+        ),
+        (
+            lambda made, *_: {"made": made, "size": float(made.detach().norm())},
+            lambda found, y: F.mse_loss(found["made"], y) * found["size"],
+            r"output size is \d+\.\d+ and no tensor",
+        ),
+        (
+            lambda made, mean, *_: {"made": made, "weights": mean[0]},
+            lambda found, y: F.mse_loss(found["made"], y) + found["weights"].sum(),
+            r"output weights is of shape \[3\] and has no row for each example",
+        ),
+        (
+            lambda made, mean, spread, size: (made, size if made.requires_grad else 0.0),
+            lambda found, y: F.mse_loss(found[0], y) + found[1],
+            r"output 1 is 0.0 and no tensor",
+        ),
+    ],
+    ids=["distribution", "number", "no rows", "a number without gradients"],
+)
+@pytest.mark.parametrize("train", [nd.fit, nd.shrink])
+def test_a_loss_of_what_would_be_that_of_another_batch_is_refused(
+    train: Any, pack: Any, loss: Any, words: str
+) -> None:
+    told = {"size": "150 params"} if train is nd.shrink else {}
+    with pytest.raises(ConfigError, match=words):
+        train(Coder(pack), (X, X), loss=loss, epochs=1, **told)
+
+
+class Routed(Coder):
+    """Balances its parts in training alone."""
+
+    def forward(self, x: Tensor) -> Any:
+        made, *_, size = super().forward(x)
+        return made, size if self.training else 0.0
+
+
+def test_outputs_of_other_kinds_in_training_are_told() -> None:
+    words = r"output 1 is 0.0 in evaluation and a tensor \[\] in training; give the same in both"
+    with pytest.raises(ConfigError, match=words):
+        nd.fit(Routed(), (X, X), loss=lambda found, y: F.mse_loss(found[0], y) + found[1], epochs=1)
+
+
+class Supervised(Coder):
+    """Gives one output more in training."""
+
+    def forward(self, x: Tensor) -> Any:
+        made, mean, spread, _ = super().forward(x)
+        return (made, mean, spread) if self.training else (made, mean)
+
+
+def test_a_loss_that_takes_one_tensor_as_well_is_of_the_scored_output() -> None:
+    def loss(found: Any, y: Tensor) -> Tensor:
+        return F.mse_loss(found[0] if isinstance(found, tuple) else found, y)
+
+    shrunk = nd.shrink(Supervised(), (X, X), loss=loss, epochs=1, size="150 params")
+    assert shrunk.net(X).shape == (len(X), 8)
+
+
+def test_what_a_loss_does_not_touch_may_be_anything() -> None:
+    def pack(made: Tensor, mean: Tensor, spread: Tensor, size: Tensor) -> Any:
+        return {"made": made, "law": Normal(mean, 1.0), "size": float(size.detach()), "parts": 2}
+
+    def loss(found: Any, y: Tensor) -> Tensor:
+        return F.mse_loss(found["made"], y) / found["parts"]
+
+    family = nd.fit(Coder(pack), (X, X), loss=loss, epochs=1)
+    net = family.export(family.lams(3)[0])
+    assert nd.evaluate(family, (X, X), lams=3).members[0].metrics["loss"] == pytest.approx(
+        loss(net(x=X), X).item(), rel=1e-5
+    )
+
+
+def test_a_loss_that_fails_on_all_and_on_one_is_told_both() -> None:
+    words = r"fails with IndexError: .*; of all that the network gives it says KeyError: 'mad'"
+    net = Coder(lambda made, *_: {"made": made})
+    with pytest.raises(ShapeError, match=words):
+        nd.fit(net, (X, X), loss=lambda found, y: F.mse_loss(found["mad"], y), epochs=1)

@@ -39,12 +39,14 @@ class Loss(Task):
         function: the function; None once it was loaded from a file.
         dtype: number type of the outputs that it was tried on, in which it is given all: scores are of outputs in double
             precision, and what the function holds, as weights of classes, is not.
+        of_all: what the function says of all that a network gives, where it gets the output that is scored.
     """
 
     title: str = ""
     whole: bool = False
     function: LossFunction | None = field(default=None, compare=False, repr=False)
     dtype: Any = field(default=None, compare=False, repr=False)
+    of_all: str = field(default="", compare=False, repr=False)
 
     name: ClassVar[str] = "loss"
     targets: ClassVar[Targets] = "any"
@@ -146,6 +148,11 @@ class Loss(Task):
                 return (
                     f"what loss {self.title} takes with targets {list(targets.shape)} of {targets.dtype}; it fails with "
                     f"{type(error).__name__}: {first_line(error)}"
+                    + (
+                        f"; of all that the network gives it says {self.of_all}"
+                        if self.of_all
+                        else ""
+                    )
                 )
         if not found.requires_grad:
             raise ConfigError(

@@ -13,14 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from netdial.core.errors import ConfigError, first_line
 from netdial.core.inputs import (
     AnyOneTensor,
     OutputLayout,
     PartedInputs,
     gives_all,
     packing_of,
+    scored,
     scoring,
+    structured,
     together,
+    unfit,
 )
 from netdial.core.outputs import contents_kept, modes_kept, without_gradients
 from netdial.data.dataset import Dataset
@@ -91,7 +95,11 @@ def asked_of(
 
 
 def of_all(kind: str | Task | None, net: nn.Module, data: Dataset | Loader) -> str | Task | None:
-    """Returns a task whose loss is of all outputs in one tensor, if its function takes them; others as they are."""
+    """Returns a task whose loss is of all outputs in one tensor, if its function takes them; others as they are.
+
+    Raises:
+        ConfigError: its function takes them, and they cannot lie in one tensor.
+    """
     if not isinstance(kind, Loss) or kind.function is None or isinstance(kind.function, AllOutputs):
         return kind
     if not isinstance(net, AnyOneTensor) or (rows := few_rows(net, data)) is None:
@@ -101,14 +109,27 @@ def of_all(kind: str | Task | None, net: nn.Module, data: Dataset | Loader) -> s
     if packing is not None and given is not None:
         x = packing.of(x, given, "training part")
     try:
-        first, other = (_given_by(net, x, training=mode) for mode in (False, True))
+        fewer = x[1:] if len(x) > 2 else x  # what has a row for each example has fewer
+        first, other = _given_by(net, x, training=False), _given_by(net, fewer, training=True)
     except Exception:  # whatever is wrong is said by the rehearsal
         return kind
-    layouts = OutputLayout.of(first, len(x)), OutputLayout.of(other, len(x))
-    if layouts[0] is None or layouts[1] is None or layouts[0].shapes != layouts[1].shapes:
+    if isinstance(first, Tensor):
         return kind
-    function = AllOutputs(kind.function, layouts[0])
-    return replace(kind, function=function) if _works(function, first, y) else kind
+    layouts = OutputLayout.of(first, len(x)), OutputLayout.of(other, len(fewer))
+    if layouts[0] is not None and layouts[1] is not None and layouts[0].shapes == layouts[1].shapes:
+        function = AllOutputs(kind.function, layouts[0])
+        if _works(function, first, y):
+            return replace(kind, function=function)
+    try:
+        of_all = kind.function(first, y)
+    except Exception as error:  # of the user's function: it is meant for one tensor
+        return replace(kind, of_all=f"{type(error).__name__}: {first_line(error)}")
+    if _is_same(kind.function, scored(structured(first)), y, of_all):
+        return kind
+    raise ConfigError(
+        f"loss {kind.title}: takes all that network {type(net).__name__} gives, and "
+        + unfit(first, other, (len(x), len(fewer)))
+    )
 
 
 def _given_by(net: Any, x: Tensor, *, training: bool) -> Any:
@@ -122,6 +143,14 @@ def _given_by(net: Any, x: Tensor, *, training: bool) -> Any:
         torch.random.fork_rng(devices=[]),
     ):
         return net.train(training).whole(*args, **kwargs)
+
+
+def _is_same(function: LossFunction, outputs: Tensor, y: Tensor, of_all: Any) -> bool:
+    """Returns whether a function gives for the scored output what it gives for all."""
+    try:
+        return torch.equal(function(outputs, y), of_all)
+    except Exception:  # of the user's function
+        return False
 
 
 def _works(function: AllOutputs, found: Any, y: Tensor) -> bool:

@@ -14,8 +14,8 @@ from netdial.core.inputs.adapted import (
     taken_in,
 )
 from netdial.core.inputs.columns import InputColumns
-from netdial.core.inputs.modules import PartedInputs, ScoredOutput
-from netdial.core.inputs.outputs import OutputLayout, structured, together
+from netdial.core.inputs.modules import PartedInputs, ScoredOutput, scored
+from netdial.core.inputs.outputs import OutputLayout, structured, together, unfit
 from netdial.core.inputs.packing import Packing, as_packed, is_several
 
 __all__ = [
@@ -35,8 +35,10 @@ __all__ = [
     "one_tensor",
     "own_class",
     "packing_of",
+    "scored",
     "scoring",
     "structured",
     "taken_in",
     "together",
+    "unfit",
 ]

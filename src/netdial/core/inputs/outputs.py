@@ -49,6 +49,72 @@ class OutputLayout:
         return _filled(self.like, iter(map(_in_type, parts, self.dtypes)))
 
 
+class NotKept:
+    """Stands in a loss for what a network gives beside tensors, of which each batch would meet that of the first."""
+
+    def _refuse(self, *_: Any) -> Any:
+        raise TypeError("no tensor, and not kept")
+
+    __getattr__ = __getitem__ = __call__ = __iter__ = __len__ = __bool__ = __float__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __neg__ = __pow__ = _refuse
+    __truediv__ = __rtruediv__ = __lt__ = __gt__ = __le__ = __ge__ = _refuse
+
+
+def unfit(evaluated: Any, trained: Any, rows: tuple[int, int]) -> str:
+    """Returns why no loss can be of all that a network gives, in evaluation and in training, for so many examples."""
+    found, other = dict(_leaves(evaluated)), dict(_leaves(trained))
+    for parts, count in zip((found, other), rows, strict=True):
+        for name, part in parts.items():
+            if isinstance(part, Tensor) and part.ndim and len(part) != count:
+                return (
+                    f"output {name} is of shape {list(part.shape)} and has no row for each example; give it one, "
+                    ".expand(len(x), -1), or make it one number"
+                )
+    for name in [*found, *other]:
+        one, two = found.get(name, ...), other.get(name, ...)
+        numbers = isinstance(one, float) and isinstance(two, float)
+        if _form(one) != _form(two) and not numbers:
+            return (
+                f"output {name} is {_form(one)} in evaluation and {_form(two)} in training; give the same in both, such as a "
+                "tensor of 0"
+            )
+    for name, part in found.items():
+        if isinstance(_kept(part), NotKept):
+            return (
+                f"output {name} is {_form(part)} and no tensor, so each batch would meet that of the first; return tensors, "
+                "and make of them in the loss what it needs"
+            )
+    return "it has no gradient for them once they lie in one tensor"
+
+
+def _leaves(found: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields all that a network gives, by name or place."""
+    if is_dataclass(found) and not isinstance(found, type | Mapping):
+        found = {field.name: getattr(found, field.name) for field in fields(found)}
+    if isinstance(found, Mapping | tuple | list):
+        for key, part in found.items() if isinstance(found, Mapping) else enumerate(found):
+            yield from _leaves(part, f"{name}.{key}".lstrip("."))
+    else:
+        yield name, found
+
+
+def _form(part: Any) -> str:
+    if isinstance(part, Tensor):
+        return (
+            f"a tensor [B{''.join(f', {n}' for n in part.shape[1:])}]"
+            if part.ndim
+            else "a tensor []"
+        )
+    return (
+        str(part) if part is None or isinstance(part, int | float) else f"a {type(part).__name__}"
+    )
+
+
+def _kept(part: Any) -> Any:
+    """Returns what stands in a loss for a part that is no tensor; whole numbers and texts say how outputs are meant."""
+    return part if part is None or isinstance(part, Tensor | int | str | NotKept) else NotKept()
+
+
 def together(found: Any) -> Tensor:
     """Returns all tensors that a network gives for B examples as one, ``[B, F]``."""
     parts = tensors(structured(found))
@@ -96,4 +162,4 @@ def _filled(like: Any, parts: Iterator[Tensor]) -> Any:
         for field in fields(like):
             object.__setattr__(found, field.name, _filled(getattr(like, field.name), parts))
         return found
-    return like
+    return _kept(like)
