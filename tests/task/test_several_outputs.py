@@ -208,6 +208,11 @@ def kl(found: Any, y: Tensor) -> Tensor:
             r"output size is \d+\.\d+ and no tensor",
         ),
         (
+            lambda made, *_: (made, len(made)),
+            lambda found, y: (found[0] - y).square().sum() / found[1],
+            r"output 1 is 3 in evaluation and 2 in training",
+        ),
+        (
             lambda made, mean, *_: {"made": made, "weights": mean[0]},
             lambda found, y: F.mse_loss(found["made"], y) + found["weights"].sum(),
             r"output weights is of shape \[3\] and has no row for each example",
@@ -218,7 +223,7 @@ def kl(found: Any, y: Tensor) -> Tensor:
             r"output 1 is 0.0 and no tensor",
         ),
     ],
-    ids=["distribution", "number", "no rows", "a number without gradients"],
+    ids=["distribution", "number", "count", "no rows", "a number without gradients"],
 )
 @pytest.mark.parametrize("train", [nd.fit, nd.shrink])
 def test_a_loss_of_what_would_be_that_of_another_batch_is_refused(

@@ -18,6 +18,7 @@ from netdial.core.inputs import (
     AnyOneTensor,
     OutputLayout,
     PartedInputs,
+    fixed,
     gives_all,
     packing_of,
     scored,
@@ -115,9 +116,10 @@ def of_all(kind: str | Task | None, net: nn.Module, data: Dataset | Loader) -> s
         return kind
     if isinstance(first, Tensor):
         return kind
-    layouts = OutputLayout.of(first, len(x)), OutputLayout.of(other, len(fewer))
-    if layouts[0] is not None and layouts[1] is not None and layouts[0].shapes == layouts[1].shapes:
-        function = AllOutputs(kind.function, layouts[0])
+    layout, then = OutputLayout.of(first, len(x)), OutputLayout.of(other, len(fewer))
+    alike = layout and then and layout.shapes == then.shapes and fixed(first) == fixed(other)
+    if layout and alike:
+        function = AllOutputs(kind.function, layout)
         if _works(function, first, y):
             return replace(kind, function=function)
     try:

@@ -15,7 +15,7 @@ from netdial.core.inputs.adapted import (
 )
 from netdial.core.inputs.columns import InputColumns
 from netdial.core.inputs.modules import PartedInputs, ScoredOutput, scored
-from netdial.core.inputs.outputs import OutputLayout, structured, together, unfit
+from netdial.core.inputs.outputs import OutputLayout, fixed, structured, together, unfit
 from netdial.core.inputs.packing import Packing, as_packed, is_several
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "ScoredOutput",
     "as_its_class",
     "as_packed",
+    "fixed",
     "gives_all",
     "is_several",
     "one_tensor",

@@ -87,6 +87,11 @@ def unfit(evaluated: Any, trained: Any, rows: tuple[int, int]) -> str:
     return "it has no gradient for them once they lie in one tensor"
 
 
+def fixed(found: Any) -> dict[str, Any]:
+    """Returns what a network gives beside tensors that a loss may go by if it never changes: whole numbers and texts."""
+    return {name: part for name, part in _leaves(found) if isinstance(part, int | str)}
+
+
 def _leaves(found: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """Yields all that a network gives, by name or place."""
     if is_dataclass(found) and not isinstance(found, type | Mapping):
