@@ -108,6 +108,18 @@ FUNCTIONS: dict[str, Function] = {
     "attention to nothing, added": lambda x, w: F.scaled_dot_product_attention(
         x, x + 1, x, torch.where(x > 0.5, x, -torch.inf)
     ),
+    "sums over another number": lambda x, w: F.avg_pool2d(x, (2, 3), 1, 1, divisor_override=5),
+    "randomised leaks": lambda x, w: F.rrelu(x),
+    "covariances": lambda x, w: torch.cov(w[0, 0] + 1) + x,
+    "numbers of eight bits": lambda x, w: torch.fake_quantize_per_channel_affine(
+        torch.fake_quantize_per_tensor_affine(x, 0.02, 3, -128, 127),
+        w[0, 0, 0].detach().abs() + 0.01,
+        torch.arange(4, dtype=torch.int32),
+        2,
+        0,
+        255,
+    ),
+    "repeated by a tensor": lambda x, w: x.repeat_interleave(torch.tensor([1, 0, 2, 1]), 2),
     "cummax": lambda x, w: sum(torch.cummax((x * 2).round(), 2)),
     "bounds of two kinds": lambda x, w: torch.clamp(x * w[0], min=0.1, max=1),
     "dimensions of 1": lambda x, w: (

@@ -210,6 +210,43 @@ def _conv3d(
     return F.conv3d(x, weight, weight.new_zeros(len(weight)), *args, **kwargs)
 
 
+def _avg_pool2d(
+    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Any:  # fmt: skip
+    """Returns sums over another number than that of their parts, which the converter leaves out."""
+    if divisor_override is None or ceil_mode:
+        return NotImplemented
+    high, wide = kernel_size if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * 2
+    found = F.avg_pool2d(x, kernel_size, stride or kernel_size, padding)
+    return found * (high * wide / divisor_override)
+
+
+def _rrelu(
+    x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *others: Any, **inplace: Any
+) -> Any:  # fmt: skip
+    return NotImplemented if training else F.leaky_relu(x, (lower + upper) / 2)
+
+
+def _cov(x: Tensor, *, correction: int = 1, **weights: Any) -> Any:
+    if weights or x.dim() != 2:
+        return NotImplemented
+    apart = x - x.mean(1, keepdim=True)
+    return apart @ apart.t() / (x.shape[1] - correction)
+
+
+def _fake_quantize(x: Tensor, scale: Any, zero: Any, low: int, high: int) -> Any:
+    """Returns numbers rounded to the places of whole ones."""
+    return ((x * (1 / scale) + zero).round().clamp(low, high) - zero) * scale
+
+
+def _fake_quantize_channels(
+    x: Tensor, scale: Tensor, zero: Tensor, axis: int, low: int, high: int
+) -> Any:
+    sizes = [-1 if at == axis % x.dim() else 1 for at in range(x.dim())]
+    return _fake_quantize(x, scale.reshape(sizes), zero.reshape(sizes), low, high)
+
+
 def _sparse_mm(x: Tensor, y: Tensor, *reduced: Any) -> Any:
     if reduced or torch.strided not in (x.layout, y.layout):
         return NotImplemented
@@ -257,8 +294,11 @@ _OF_PROGRAMS: Ways = {
     "coalesce": _coalesce,
     **IN_PARTS,
     "take_along_dim": _take_along_dim,
+    "cov": _cov,
+    "fake_quantize_per_tensor_affine": _fake_quantize,
+    "fake_quantize_per_channel_affine": _fake_quantize_channels,
 }
-"""What holds no sparse tensors, and goes one way for batches of any size."""
+"""What no program holds, and what goes one way for batches of any size."""
 
 KNOWN_TO_EXPORT: Ways = {**_OF_PROGRAMS, **RECURRENT, "cdist": _cdist}
 """What programs of ``torch.export`` need."""
@@ -274,6 +314,8 @@ KNOWN_TO_ONNX: Ways = {
     **IN_GROUPS,
     **BY_ORDER,
     "conv3d": _conv3d,
+    "avg_pool2d": _avg_pool2d,
+    "rrelu": _rrelu,
     "scatter_reduce": _scatter_reduce,
     "__setitem__": _setitem,
     "view": _view,

@@ -32,7 +32,7 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> Any:
     return [x.narrow(dim, at * size, size) for at in range(chunks)]
 
 
-def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, **named: Any) -> Any:
+def repeat_interleave(x: Tensor, repeats: Any = None, dim: int | None = None, **named: Any) -> Any:
     """Returns entries as often as there are examples."""
     if named or dim is None or not isinstance(repeats, torch.SymInt):
         return NotImplemented
