@@ -120,6 +120,8 @@ FUNCTIONS: dict[str, Function] = {
         255,
     ),
     "repeated by a tensor": lambda x, w: x.repeat_interleave(torch.tensor([1, 0, 2, 1]), 2),
+    "inverse of the error function": lambda x, w: torch.erfinv(x.tanh()),
+    "whether all are": lambda x, w: torch.where(torch._is_all_true(x > -9), x, w[0]),
     "cummax": lambda x, w: sum(torch.cummax((x * 2).round(), 2)),
     "bounds of two kinds": lambda x, w: torch.clamp(x * w[0], min=0.1, max=1),
     "dimensions of 1": lambda x, w: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -69,6 +70,16 @@ def _attention(
     left = attn_mask if attn_mask.dtype == torch.bool else attn_mask > float("-inf")
     found = F.scaled_dot_product_attention(q, k, v, attn_mask, *others, **named)
     return torch.where(left.any(-1, keepdim=True), found, 0)
+
+
+def _erfinv(x: Tensor) -> Tensor:
+    """Returns the inverse of the error function: a rough one (Winitzki, 2008), and steps of Newton's method."""
+    part, rest = 2 / (math.pi * 0.147), torch.log1p(-x * x)
+    half = part + rest / 2
+    y = x.sign() * ((half * half - rest / 0.147).sqrt() - half).sqrt()
+    for _ in range(3):
+        y = y - (torch.erf(y) - x) * torch.exp(y * y) * (math.sqrt(math.pi) / 2)
+    return y
 
 
 def _hypot(x: Tensor, y: Tensor) -> Tensor:
@@ -321,6 +332,9 @@ KNOWN_TO_ONNX: Ways = {
     "view": _view,
     "view_as": _view_as,
     "scaled_dot_product_attention": _attention,
+    "erfinv": _erfinv,
+    "_is_all_true": torch.all,
+    "_is_any_true": torch.any,
     "hypot": _hypot,
     "cumprod": _cumprod,
     **dict.fromkeys(("clamp", "clip"), _clamp),

@@ -53,7 +53,7 @@ def torch_export(job: ExportJob) -> tuple[int, float]:
             if packing is not None and any(packing.names):
                 module, call = by_name(module, packing), packing.call(x)
                 shapes = {name: {0: batch.dimension} for name in input_names(job.net)}
-            program = torch.export.export(module, *call, dynamic_shapes=shapes)
+            program = _exported(module, call, shapes)
         for part in program.graph_module.modules():
             for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
                 node.meta.pop("stack_trace", None)  # files and lines of whoever wrote it
@@ -69,6 +69,18 @@ def torch_export(job: ExportJob) -> tuple[int, float]:
     content = buffer.getvalue()
     write_bytes(job.path, content)
     return len(content), difference
+
+
+def _exported(module: nn.Module, call: Any, shapes: Any) -> Any:
+    """Returns a program; what torch cannot prove for all sizes of the batch is asked as it runs."""
+    from torch._dynamo.exc import UserError  # it takes a second
+
+    try:
+        return torch.export.export(module, *call, dynamic_shapes=shapes)
+    except UserError:
+        return torch.export.export(
+            module, *call, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
+        )
 
 
 def onnx(job: ExportJob) -> tuple[int, float]:
