@@ -27,7 +27,7 @@ MAKERS: dict[str, Maker] = {
     for name, make in SAMPLES[sample].items()
     if name not in blocks.BLOCKS
 }
-WHOLE = ("convnext_grn", "bit_weight_standardised", "gmlp_gating", "kan_splines")
+WHOLE = ("convnext_grn", "bit_weight_standardised", "gmlp_gating")
 WHOLE += ("nfnet_scaled_weights", "graphsage_jumping")
 """Of these an operation normalises over all that could be cut, or they have no channels inside."""
 QUICK = (

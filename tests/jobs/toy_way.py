@@ -15,7 +15,7 @@ from netdial.jobs.ways import WAYS, Answer, Way, Work
 from netdial.report.page import Section
 from netdial.runs.run import Run
 from netdial.train.config import TrainConfig
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 from ..early import early
 

@@ -28,7 +28,7 @@ from netdial.shrinking.state import ShrinkState
 from netdial.task import Classification
 from netdial.train.config import make
 from netdial.train.feed import Batch, TensorFeed
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 IDENTITY = {"seed": 0, "lam": 0.3}
 STEPS = 5  # in an epoch: 60 examples, 12 in a batch

@@ -289,7 +289,7 @@ from netdial.models.cut.restoring import load_network
 from netdial.shrinking.config import ShrinkConfig
 from netdial.shrinking.shrink import prepare, run
 from netdial.core.storage.container import save_tree
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 path, result, slow = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "slow"
 source = torch.Generator().manual_seed(7)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from netdial.data.dataset import Dataset
 from netdial.train.feed import Batch, Feeds, TensorFeed
-from netdial.train.loop import Epoch, Interrupted, Progress, resume, train
+from netdial.train.loop import Epoch, Progress, resume, train
+from netdial.train.session import Interrupted
 
 RATE, STEPS = 0.05, 600
 

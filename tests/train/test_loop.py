@@ -20,8 +20,9 @@ from netdial.family.family import Family
 from netdial.task import Classification
 from netdial.train.config import FitConfig, make_config
 from netdial.train.feed import Batch, TensorFeed
-from netdial.train.loop import Epoch, Interrupted, Progress, resume, train
+from netdial.train.loop import Epoch, Progress, resume, train
 from netdial.train.method import FamilyMethod, FamilyState
+from netdial.train.session import Interrupted
 
 IDENTITY = {"seed": 0, "lams": (), "map": "piecewise"}
 

@@ -54,6 +54,7 @@ from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import (
     agreement,
     begin_alike,
+    handing_over,
     launch,
     least_examples,
     make_feed,
@@ -302,31 +303,36 @@ def run(
         state.events = []
 
     best = config.restore_best and part is not None
-    progress = train(
-        method,
-        state,
-        feed,
-        epochs=config.known_epochs,
-        progress=going_on(state, session),
-        report=tell,
-        advance=session.get("advance"),
-        validate=None if part is None else _validator(part, task),
-        best=best,
-        buffers=lambda: unsaved(state.module),
-        checkpoint=session.get("checkpoint") if workers.rank == 0 else None,
-        saved=session.get("saved"),
-        identity=session.get("identity"),
-        agree=agreement(workers),
-    )
-    state.module.eval()
+
+    def reached(epoch: int) -> Shrunk:
+        state.module.eval()
+        note_cut(state.plan, state.graph.traced)
+        events = (*state.past, *state.events)
+        return Shrunk(state.graph, state.plan, state.alive, events, epoch)
+
+    with handing_over(lambda: reached(state.step // feed.steps)):
+        progress = train(
+            method,
+            state,
+            feed,
+            epochs=config.known_epochs,
+            progress=going_on(state, session),
+            report=tell,
+            advance=session.get("advance"),
+            validate=None if part is None else _validator(part, task),
+            best=best,
+            buffers=lambda: unsaved(state.module),
+            checkpoint=session.get("checkpoint") if workers.rank == 0 else None,
+            saved=session.get("saved"),
+            identity=session.get("identity"),
+            agree=agreement(workers),
+        )
     if sound and not _gives_numbers(state.graph):  # a step's loss is looked at before it alone
         raise NonFiniteError(
             f"step {state.step}: after the last step outputs are no numbers (nan); lower lr or switch_rate, set clip to 1, or "
             "check the data for huge values"
         )
-    note_cut(state.plan, state.graph.traced)
-    epoch = config.known_epochs - (progress.waited if best else 0)
-    return Shrunk(state.graph, state.plan, state.alive, tuple(state.past), epoch)
+    return reached(config.known_epochs - (progress.waited if best else 0))
 
 
 def _gives_numbers(graph: Graph) -> bool:

@@ -35,7 +35,14 @@ from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.method import FamilyMethod, FamilyState
 from netdial.train.optimiser import moves_numbers_apart
-from netdial.train.session import agreement, begin_alike, launch, make_feed, with_lengths
+from netdial.train.session import (
+    agreement,
+    begin_alike,
+    handing_over,
+    launch,
+    make_feed,
+    with_lengths,
+)
 
 
 @checked
@@ -150,22 +157,23 @@ def run(
     n_data = feed.n_data if rows is None else torch.tensor([len(part) for part in rows])
     method = FamilyMethod(config, task=trained, n_data=n_data, steps=feed.steps, workers=workers)
     state = method.init(family)
-    train(
-        method,
-        state,
-        feed,
-        epochs=config.known_epochs,
-        progress=going_on(state, session),
-        report=report or _silent,
-        advance=session.get("advance"),
-        validate=None if judged is None else _validator(judged, trained, config, feed.n_data),
-        patience=config.patience,
-        buffers=state.buffers,
-        checkpoint=session.get("checkpoint") if workers.rank == 0 else None,
-        saved=session.get("saved"),
-        identity=session.get("identity"),
-        agree=agreement(workers),
-    )
+    with handing_over(family.eval):
+        train(
+            method,
+            state,
+            feed,
+            epochs=config.known_epochs,
+            progress=going_on(state, session),
+            report=report or _silent,
+            advance=session.get("advance"),
+            validate=None if judged is None else _validator(judged, trained, config, feed.n_data),
+            patience=config.patience,
+            buffers=state.buffers,
+            checkpoint=session.get("checkpoint") if workers.rank == 0 else None,
+            saved=session.get("saved"),
+            identity=session.get("identity"),
+            agree=agreement(workers),
+        )
     family.eval()
     _tell_unsaved(family.net, started)
     if part is not None:

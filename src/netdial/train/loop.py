@@ -26,16 +26,12 @@ from netdial.core.layout import put_back
 from netdial.core.outputs import keep_freed_memory
 from netdial.core.storage.container import load_tree, save_tree
 from netdial.train.feed import Feed
-from netdial.train.session import interruptions
+from netdial.train.session import Interrupted, interruptions
 
 _SAVE_EVERY_S = 60.0
 
 Measured = Mapping[str, Tensor]
 """Name -> what a step measured ``[K]``, with the same K for all names, 1 or more."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop and has saved its state."""
 
 
 class Session(TypedDict, total=False):

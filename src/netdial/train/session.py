@@ -201,6 +201,29 @@ def _mark(part: Dataset) -> tuple[float, ...]:
     return (len(part), *(float(each @ place) for each in sums))
 
 
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop; where it has a checkpoint, its state is saved.
+
+    Attributes:
+        reached: what it had come to, as the function that trains returns it at the end.
+    """
+
+    reached: Any = None
+
+
+@contextmanager
+def handing_over(reached: Callable[[], Any]) -> Iterator[None]:
+    """Gives what training had come to along with ``Interrupted``."""
+    try:
+        yield
+    except Interrupted as stop:
+        stop.reached = reached()
+        stop.add_note(
+            "What training had come to is kept: except KeyboardInterrupt as stop: stop.reached"
+        )
+        raise
+
+
 @contextmanager
 def interruptions() -> Iterator[Callable[[], bool]]:
     """Yields a question: has an interrupt or a termination been asked for? A second one acts at once."""

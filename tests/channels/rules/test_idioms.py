@@ -548,3 +548,33 @@ def test_a_part_that_has_each_channel_twice_follows() -> None:
     apply(graph.plan({"both#2": [1, 4]}), graph.traced)
     assert net.both.weight.shape == (11, 4)
     torch.testing.assert_close(graph.traced(x), wanted)
+
+
+class Outer(nn.Module):
+    """Products of the channels of two layers, or a weight of three dimensions, laid out as one."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.way = way
+        self.a, self.b = nn.Linear(4, 6), nn.Linear(4, 5)
+        self.base, self.spline = nn.Parameter(torch.randn(3, 6)), nn.Parameter(torch.randn(3, 6, 2))
+        self.scale, self.out = nn.Parameter(torch.randn(3, 6)), nn.Linear(30, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.a(x))
+        if self.way == "products":
+            both = h.unsqueeze(2) * torch.sigmoid(self.b(x)).unsqueeze(1)
+            found: Tensor = self.out(both.view(x.size(0), -1))
+            return found
+        powers = torch.stack([h**2, h**3], -1).view(x.size(0), -1)
+        weight = (self.spline * self.scale.unsqueeze(-1)).view(3, -1)
+        return F.linear(h, self.base) + F.linear(powers, weight)
+
+
+@pytest.mark.parametrize(
+    ("way", "widths"), [("products", {"a": 6}), ("splines", {"a": 6})], ids=["products", "splines"]
+)
+def test_of_several_channels_laid_out_as_one_the_first_go(way: str, widths: dict[str, int]) -> None:
+    found = cut(Outer(way), X)
+    assert {name: found[name] for name in widths} == widths

@@ -26,7 +26,7 @@ from netdial.structure.latency import LatencyLookup, OperationTime
 from netdial.structure.latency.table import LatencyAgreement
 from netdial.structure.search import SEARCHES, job
 from netdial.train import loop
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 SMALL = [
     "--epochs",

@@ -23,7 +23,8 @@ from netdial.core.errors import ConfigError, MemberWarning, NonFiniteError
 from netdial.data.dataset import Dataset
 from netdial.measure.compare import values_of
 from netdial.task import Regression
-from netdial.train.loop import Epoch, Interrupted
+from netdial.train.loop import Epoch
+from netdial.train.session import Interrupted
 
 from ...marks import may_be_useless
 

@@ -21,7 +21,8 @@ from netdial.objective import OBJECTIVES
 from netdial.task import named
 from netdial.train.config import TrainConfig
 from netdial.train.feed import Batch, TensorFeed
-from netdial.train.loop import Interrupted, resume, train
+from netdial.train.loop import resume, train
+from netdial.train.session import Interrupted
 
 TASK = named("classification")
 

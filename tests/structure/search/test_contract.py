@@ -18,7 +18,7 @@ from netdial.structure.search import SEARCHES, GradientStrategy
 from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.outcome import SearchOutcome
 from netdial.structure.search.searching import prepare
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 NAMES = [name for name in SEARCHES if issubclass(SEARCHES[name], GradientStrategy)]
 CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in NAMES] + [

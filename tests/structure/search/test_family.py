@@ -23,7 +23,7 @@ from netdial.structure.search.config import SearchConfig
 from netdial.structure.search.searching import prepare
 from netdial.structure.search.shared.varying import VaryingStructure, VaryingSupernet
 from netdial.structure.unlike import Unlike
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 
 def space(domain: Any = "simplex") -> SearchSpace:

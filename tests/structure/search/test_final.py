@@ -22,7 +22,7 @@ from netdial.structure.search.searching import prepare
 from netdial.structure.search.shared.choosing import likeliest_first
 from netdial.structure.search.strategy import Tried
 from netdial.structure.spaces import ready_space
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 X = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
 Y = X.sum(1, keepdim=True)

@@ -35,7 +35,7 @@ from netdial.structure.search.shared.varying import VaryingStructure
 from netdial.structure.search.state import SearchState
 from netdial.structure.search.strategies.family import FamilySearch
 from netdial.structure.spaces.registry import SPACES
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 SPACE = tiny_space()
 

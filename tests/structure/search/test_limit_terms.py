@@ -22,7 +22,7 @@ from netdial.structure.search.limits import Constraint, SizeLimit
 from netdial.structure.search.outcome import SearchOutcome
 from netdial.structure.search.searching import prepare
 from netdial.structure.search.strategy import GradientStrategy
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 LIMIT = 150
 

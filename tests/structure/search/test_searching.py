@@ -26,7 +26,7 @@ from netdial.structure.search.running import run_trials
 from netdial.structure.search.searching import prepare
 from netdial.structure.search.strategies.random_search import RandomSearch
 from netdial.structure.spaces import ready_space
-from netdial.train.loop import Interrupted
+from netdial.train.session import Interrupted
 
 
 def planted() -> SearchSpace:

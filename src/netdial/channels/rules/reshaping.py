@@ -178,6 +178,9 @@ def _block(scene: Scene, block: _Block, axes: list[Labels]) -> list[Labels]:
         for axis in [axis for axis in free if axis is not made[0]]:
             scene.fix(axis, f"{place(node)} lays other channels out along it")
         free = made if scene.atoms.is_free(made[0]) else []
+    for axis in free[1:]:  # whole blocks of the first go
+        scene.fix(axis, f"{place(node)} lays other channels out along it")
+    free = [axis for axis in free[:1] if scene.atoms.is_free(axis)]
     wide = [i for i, size in enumerate(sizes) if size > 1]
     if (
         len(free) != 1

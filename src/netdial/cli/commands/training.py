@@ -192,7 +192,7 @@ def work(job: Job, *, quiet: bool) -> Run | None:
 
 def _stopped(error: KeyboardInterrupt, job: Job) -> str:
     """Returns how a job was stopped, and how to go on with it."""
-    from netdial.train.loop import Interrupted
+    from netdial.train.session import Interrupted
 
     if isinstance(error, Interrupted):
         return f"{error}, the state is saved; go on with: {job.again}"

@@ -55,8 +55,8 @@ from netdial.structure.search.strategy import (
 )
 from netdial.structure.search.training import losses, mean_loss, try_network, weighted_mean
 from netdial.task import Task
-from netdial.train.loop import Epoch, Interrupted, Session, going_on, train
-from netdial.train.session import launch
+from netdial.train.loop import Epoch, Session, going_on, train
+from netdial.train.session import Interrupted, launch
 
 _SEEDS_APART = 1000
 """Between the seeds of one start and the next."""
