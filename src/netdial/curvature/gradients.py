@@ -41,7 +41,7 @@ def gradient(
     losses = []
     total = {name: torch.zeros_like(leaf) for name, leaf in model.params.items()}
     for x, y in model.batches():
-        found = model.losses(one_tensor_of(model.net(x)), y)
+        found = model.losses(one_tensor_of(model.net(x.clone())), y)
         losses.append(found.detach())
         grads = torch.autograd.grad(found.sum(), list(leaves.values()), materialize_grads=True)
         for name, grad in zip(leaves, grads, strict=True):

@@ -60,7 +60,7 @@ def vectors_at_once(model: Model) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        model.net(x)
+        model.net(x.clone())
     return max(1, min(_MOST, NUMBERS // (kept + model.layout.size)))
 
 

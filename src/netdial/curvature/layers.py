@@ -89,7 +89,7 @@ def run(
                 lambda module, args, out, name=name: note(name, args[0], out)
             )
             stack.callback(hook.remove)
-        return one_tensor_of(model.net(x)), uses
+        return one_tensor_of(model.net(x.clone())), uses
 
 
 def pulled(

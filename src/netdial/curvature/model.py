@@ -76,7 +76,7 @@ class Model:
 
     def outputs(self, params: Params, x: Tensor) -> Tensor:
         """Returns the outputs ``[B, ...]`` under parameters, all or some of them."""
-        return one_tensor_of(functional_call(self.net, {**self.params, **params}, (x,)))
+        return one_tensor_of(functional_call(self.net, {**self.params, **params}, (x.clone(),)))
 
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Returns the negative log-likelihood of each example ``[B]`` in nats."""
@@ -120,7 +120,7 @@ def prepare(net: nn.Module, data: Data, kind: str | Task | None, batch_size: int
     model = Model(net, params, part, task, min(2, len(part)))
     few, y = next(model.batches())
     with torch.no_grad(), failing_in_words(net, few):
-        out = one_tensor_of(net(few))
+        out = one_tensor_of(net(few.clone()))
     if due := task.misfit(out, y, task.count(part.y)):
         raise ShapeError(
             f"curvature: the outputs of the network are {list(out.shape)}, expected {due} for a {task.name}"

@@ -24,7 +24,7 @@ def own_fisher(net: nn.Module, inputs: Tensor, task: Task) -> Params:
         task: what is predicted.
     """
     with evaluating(net), failing_in_words(net, inputs):
-        out = net(inputs[:1])
+        out = net(inputs[:1].clone())
     if task.targets == "classes":
         targets = torch.zeros(len(inputs), dtype=torch.long)
     elif isinstance(task, DenseClassification):

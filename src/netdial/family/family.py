@@ -196,7 +196,7 @@ class Family(Varying):
         """Returns the outputs of a member with the given parameters, in the network's current mode."""
         tree = {**params, **{k: v.clone() for k, v in self.buffers_at(lam).items()}}
         with failing_in_words(self.net, x):
-            return cast(Tensor, functional_call(self.net, tree, (x,)))
+            return cast(Tensor, functional_call(self.net, tree, (x.clone(),)))
 
     def predict(self, params: Params, x: Tensor | None = None, lam: float | None = None) -> Tensor:
         """Returns the outputs of a member with the given parameters, as ``outputs`` does; called with rows it is refused.

@@ -151,7 +151,7 @@ def count_macs(net: nn.Module, x: Tensor) -> tuple[int, dict[str, float]]:
         stack.enter_context(uses)  # before the counter, which takes operations apart
         stack.enter_context(counter)
         stack.enter_context(failing_in_words(net, x))
-        net(x)
+        net(x.clone())
     # a recurrent layer with a switch multiplies by weights that it computes from its own
     return counter.get_total_flops() // (2 * len(x)), steps | uses.per_example(len(x))
 

@@ -37,7 +37,7 @@ def outputs(net: nn.Module, data: Dataset, batch_size: Count = ROWS) -> Tensor:
 
 def _run(net: nn.Module, x: Tensor) -> Tensor:
     with failing_in_words(net, x):
-        found: Tensor = net(x)
+        found: Tensor = net(x.clone())
     return found
 
 

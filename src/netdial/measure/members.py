@@ -60,7 +60,7 @@ class Members:
         if lam not in self._exported:
             self._exported[lam] = self.family.export(lam)
         tree = self.family.layout.split(weights)
-        out: Tensor = functional_call(self._exported[lam], tree, (x,))
+        out: Tensor = functional_call(self._exported[lam], tree, (x.clone(),))
         return out
 
 

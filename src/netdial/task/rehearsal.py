@@ -182,7 +182,7 @@ def _in_mode(net: nn.Module, x: Tensor, *, training: bool) -> Any:
             without_gradients(),
             torch.random.fork_rng(devices=[]),
         ):
-            return net.train(training)(match(x, _like(net, x)))
+            return net.train(training)(match(x.clone(), _like(net, x)))
     except Exception:
         return None
 

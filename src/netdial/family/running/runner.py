@@ -148,7 +148,7 @@ class Runner:
             held: Params = {n: parameters[n].detach() for n in self._names}
             mode = Rehearsal(held, examples, x.device)
             held |= {name: buffer.clone() for name, buffer in self._net.named_buffers()}
-            one = x[:examples]
+            one = x[:examples].clone()
             with (
                 self._sockets.holding(held),
                 seeded("plan"),
@@ -196,7 +196,7 @@ class Runner:
 
         kept = following(mode, again) if keep else nullcontext()
         with self._sockets.holding(tree), kept, mode, failing_in_words(self._net, x):
-            out = self._net(x)
+            out = self._net(x.clone())  # code may change its inputs in place
         if not isinstance(out, Tensor):
             raise TraceError(
                 f"the network returned a {type(out).__name__}, expected one tensor of outputs; wrap it in a module "

@@ -175,7 +175,7 @@ def _is_harmless(family: Family, net: nn.Module, found: Constants, data: Dataset
         leaves[name].copy_(value)
     few = data.select(torch.arange(min(_TRIAL, len(data)), device=data.x.device))
     x = few.inputs(like=next(net.parameters()))
-    return bool(same_outputs(net(x), folded(x), tolerance=_TOLERANCE))
+    return bool(same_outputs(net(x.clone()), folded(x.clone()), tolerance=_TOLERANCE))
 
 
 def _kept(family: Family) -> Tensor:

@@ -153,7 +153,7 @@ def run(levels: Levels, data: Sequence[Dataset], noise: Tensor | None = None) ->
             x = _inputs(part, family)
             with without_gradients():
                 found = [
-                    members.alone(x, levels.weights_of(k, level, noise), lam)
+                    members.alone(x.clone(), levels.weights_of(k, level, noise), lam)
                     for k, lam in enumerate(levels.lams)
                     for level in range(levels.count)
                 ]
@@ -246,5 +246,5 @@ def _slice(data: Dataset, start: int, stop: int) -> Dataset:
 
 
 def _inputs(data: Dataset, family: Family) -> Tensor:
-    """Returns inputs on the family's device and, unless they are integers, of its type."""
-    return data.inputs(like=family.like)
+    """Returns inputs on the family's device and, unless they are integers, of its type; memory of their own, to be changed."""
+    return data.inputs(like=family.like).clone()
