@@ -683,6 +683,7 @@ def test_layers_under_two_names_are_exported() -> None:
     assert is_exported(graph.traced) and graph.widths == {"one": 6}
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python")
 def test_dynamo_still_compiles_after_an_export() -> None:
     traced = trace(Net(lambda self, x: x.view(len(x), -1)), X)
     torch._dynamo.reset()
