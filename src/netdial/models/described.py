@@ -65,8 +65,8 @@ def described(path: Path, meta: Mapping[str, Any]) -> Described:
         model = path.parent if path.name == "config.json" else path  # an exported folder
         raise CheckpointError(
             f"{path}: does not say which network it belongs to; give the network (net=), built as it was for training, in "
-            f"Python: nd.load_model({str(model)!r}, net=net).predict(rows). The command line reads models of networks that are "
-            "known by name, such as those of netdial fit"
+            f"Python: nd.load_model({str(model)!r}, net=net), which predicts, and which nd.slim and nd.shrink take. The "
+            "command line reads models of networks that are known by name, such as those of netdial fit"
         )
     where = f"{path}: describes a network that netdial cannot build"
     found: Described = validated(Described, meta["net"], where, _CURE)

@@ -7,6 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
+
+import netdial as nd
 
 from ..conftest import SMALL, Call
 
@@ -313,3 +317,17 @@ def test_options_that_collect_and_switches_may_be_given_twice(call: Call) -> Non
     assert "is given" not in said.err
     said = call("fit", "wine", "--log", "no-such", "--log", "no-such", "-q", "-q")
     assert said.code == 2 and "is given" not in said.err
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.pt2", "net.safetensors"])
+@pytest.mark.parametrize("command", ["slim", "compress"])
+def test_files_that_no_data_would_open_do_not_ask_for_data(
+    call: Call, tmp_path: Path, name: str, command: str
+) -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    nd.save(nd.slim(net, share=0.5, example=torch.randn(4, 3)), tmp_path / name)
+    said = call(command, name)
+    assert said.code == 2
+    assert "--data" not in said.err
+    why = "which network it belongs to" if name.endswith("safetensors") else "no model to load"
+    assert why in said.err

@@ -186,11 +186,11 @@ def from_file(
     said = inspect(path)
     about = dict(said.about)
     name = data or about.get("data")
-    if not isinstance(name, str):
-        raise ConfigError(f"{path}: does not say which data the model was trained on; give --data")
     model = open_model(path)
     if not isinstance(model, nn.Module):
         described(path, about)  # refuses tensors of which nobody knows the network
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: does not say which data the model was trained on; give --data")
     shape = (about.get("net") or {}).get("input_shape", [])
     use = read_use(path, about)
     split = about.get("split") if name == about.get("data") else None
