@@ -7,6 +7,7 @@ from importlib import import_module
 from benchmarks.networks import (
     eighth,
     eleventh,
+    fifteenth,
     fifth,
     first,
     fourteenth,
@@ -35,6 +36,7 @@ SAMPLES: dict[str, dict[str, Maker]] = {
     "twelfth": twelfth.NETWORKS,
     "thirteenth": thirteenth.NETWORKS,
     "fourteenth": fourteenth.NETWORKS,
+    "fifteenth": fifteenth.NETWORKS,
 }
 """What makes each of our own networks and its inputs."""
 _TRANSFORMERS = (
