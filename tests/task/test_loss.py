@@ -255,3 +255,44 @@ def test_weights_count_where_every_example_has_a_loss() -> None:
     family = nd.fit(net(), WEIGHTED, loss=each, **SHORT)
     loss = nd.evaluate(family, (X, Y), lams=2, n_samples=0).column("loss")
     assert all(math.isfinite(value) for value in loss)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "y", "loss", "words"),
+    [
+        (
+            1,
+            torch.randn(40),
+            nn.MSELoss(),
+            r"spreads outputs and targets of other shapes over each other.*y\.float\(\)\[:, None\]$",
+        ),
+        (
+            1,
+            torch.arange(40) % 2,
+            nn.BCEWithLogitsLoss(),
+            r"fails with ValueError.*; it takes y\.float\(\)\[:, None\]$",
+        ),
+        (
+            3,
+            torch.arange(40) % 3 * 1.0,
+            nn.CrossEntropyLoss(),
+            r"fails with RuntimeError.*; it takes y\.long\(\)$",
+        ),
+        (3, torch.arange(40) % 3, nn.MSELoss(), r"over each other, each with all$"),
+        (
+            3,
+            torch.arange(40) % 3,
+            nn.CrossEntropyLoss,
+            r"is a class.*give loss=CrossEntropyLoss\(\)$",
+        ),
+    ],
+    ids=["spread", "truth values", "classes as numbers", "none", "a class"],
+)
+@pytest.mark.parametrize("train", [nd.fit, nd.shrink])
+def test_targets_in_another_form_are_told(
+    train: Any, outputs: int, y: Tensor, loss: Any, words: str
+) -> None:
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, outputs))
+    told = {"size": "20 params"} if train is nd.shrink else {}
+    with pytest.raises((ShapeError, ConfigError), match=words):
+        train(net, (torch.randn(40, 4), y), loss=loss, epochs=1, **told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -20,6 +21,8 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 _TOLERANCE = 1e-4
+_SPREAD = "Using a target size"
+"""How torch's warning begins where a loss broadcasts outputs and targets."""
 
 
 def _mean(task: Task, outputs: Tensor, targets: Tensor) -> float:
@@ -141,18 +144,19 @@ class Loss(Task):
         with torch.enable_grad():
             given = outputs.detach().requires_grad_()
             try:
-                found = self.nll(given, targets)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("error", _SPREAD)
+                    found = self.nll(given, targets)
             except (ConfigError, ShapeError):
                 raise
             except Exception as error:  # of the user's function
+                why = f"it fails with {type(error).__name__}: {first_line(error)}"
+                if isinstance(error, UserWarning):
+                    why = "it spreads outputs and targets of other shapes over each other, each with all"
+                said = f"; of all that the network gives it says {self.of_all}"
                 return (
-                    f"what loss {self.title} takes with targets {list(targets.shape)} of {targets.dtype}; it fails with "
-                    f"{type(error).__name__}: {first_line(error)}"
-                    + (
-                        f"; of all that the network gives it says {self.of_all}"
-                        if self.of_all
-                        else ""
-                    )
+                    f"what loss {self.title} takes with targets {list(targets.shape)} of {targets.dtype}; {why}"
+                    f"{said if self.of_all else ''}{self._otherwise(given, targets)}"
                 )
         if not found.requires_grad:
             raise ConfigError(
@@ -165,6 +169,21 @@ class Loss(Task):
                 "depend on the size of batches; let it give their mean (reduction='mean'), or one number for each "
                 "(reduction='none')"
             )
+        return ""
+
+    def _otherwise(self, outputs: Tensor, targets: Tensor) -> str:
+        """Returns which other form of the targets the function takes, in words; empty if it takes none."""
+        forms = {"y.float()": targets.to(outputs), "y.long()": targets.long()}
+        if targets.ndim < outputs.ndim:
+            forms["y.float()[:, None]"] = targets.to(outputs).unsqueeze(1)
+        for words, form in forms.items():
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("error", _SPREAD)
+                    self.nll(outputs, form)
+            except Exception:  # of the user's function
+                continue
+            return f"; it takes {words}"
         return ""
 
     def _adds_up(self, outputs: Tensor, targets: Tensor) -> bool:

@@ -48,6 +48,10 @@ def by_loss(kind: str | Task | None, loss: LossFunction | None) -> str | Task | 
         raise ConfigError(
             f"loss={loss!r}: expected a function of (outputs, targets), for example torch.nn.BCEWithLogitsLoss()"
         )
+    if isinstance(loss, type):
+        raise ConfigError(
+            f"loss={loss.__name__}: is a class, which would be made of outputs and targets; give loss={loss.__name__}()"
+        )
     leaves = loss.named_parameters() if isinstance(loss, nn.Module) else ()
     if own := [name for name, leaf in leaves if leaf.requires_grad]:
         raise ConfigError(
