@@ -20,6 +20,7 @@ from netdial.channels.graph import Graph, as_example
 from netdial.channels.layers.insertion import insert_switches, sums_ahead, without_switch
 from netdial.channels.layers.pick import insert_picks
 from netdial.channels.sizes import strip, total
+from netdial.channels.trace.answers.ways import cure_of
 from netdial.channels.trace.lower import lower
 from netdial.channels.trace.ready import check_parts
 from netdial.channels.trace.trace import is_exported, trace
@@ -257,7 +258,7 @@ def check_batch(net: nn.Module, traced: fx.GraphModule, example: Tensor, batch: 
     except TraceError as error:
         raise TraceError(
             f"network {type(net).__name__}: its graph, taken on {len(example)} inputs, trains otherwise than the network on a "
-            f"batch of {len(batch)}; make what is done in training independent of the size of the batch, or lower batch_size"
+            f"batch of {len(batch)}; {cure_of(error)}"
         ) from error
 
 

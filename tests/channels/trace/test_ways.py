@@ -209,6 +209,27 @@ def test_programs_check_their_inputs_and_graphs_that_cannot_are_refused(tmp_path
     assert not (tmp_path / "small.onnx").exists()
 
 
+def by_kind(self: Net, x: Tensor, y: Tensor) -> Tensor:
+    """Sentences of each kind go through a layer, if there are any."""
+    found = y.mean(1)
+    for kind in range(2):
+        which = x[:, 0] % 2 == kind
+        if which.any().item():
+            found = torch.where(which[:, None], self.extra(found) * kind, found)
+    return found
+
+
+@pytest.mark.slow
+def test_batches_that_go_another_way_than_the_first_rows_are_named_with_what_mends_it() -> None:
+    words = torch.randint(3, 10, (16, 5))
+    words[:, 0], words[5, 0] = 4, 3  # the first rows are of one kind
+    with (
+        pytest.warns(TraceWarning),
+        pytest.raises(TraceError, match=r"by numbers at test_ways.py:\d+; .*torch.where"),
+    ):
+        nd.shrink(Net(by_kind), (words, words[:, 0] % 3), size="100 params", epochs=1)
+
+
 class Labelled(Net):
     """The same with labels beside the words: inputs that are taken apart."""
 

@@ -41,6 +41,14 @@ def checked(holds: Any, said: str) -> bool:
     return True
 
 
+def cure_of(error: BaseException) -> str:
+    """Returns what mends code whose graph trains otherwise than its network on a larger batch."""
+    if not isinstance(error.__cause__, OtherWay):
+        return "make what is done in training independent of the size of the batch, or lower batch_size"
+    place = str(error.__cause__).removeprefix("inputs: ").partition(", and this graph")[0]
+    return f"{place}; let every batch go all ways, and choose among what they give by torch.where"
+
+
 def what_holds(condition: fx.Node, message: str) -> str:
     """Returns what to say of inputs that fail a check."""
     sources, line = [condition], None
