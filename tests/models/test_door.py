@@ -460,3 +460,13 @@ def test_a_folder_of_a_member_is_not_named_as_a_file(tmp_path: Path) -> None:
         nd.save(family, tmp_path / "net.pth", lam=1.0)
     nd.save(family, tmp_path / "net-v1.2", lam=1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["net-v1.2"]
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".ckpt"])
+def test_no_file_is_named_as_one_of_torch_save(tmp_path: Path, ending: str) -> None:
+    pruned = nd.slim(mlp(), share=0.5, example=data()[0][:4])
+    family = nd.fit(mlp(), data(), epochs=1)
+    for thing in (pruned, family):
+        with pytest.raises(ConfigError, match=rf"net{ending}: .*torch.load.*take net.safetensors"):
+            nd.save(thing, tmp_path / f"net{ending}")
+    assert not list(tmp_path.iterdir())

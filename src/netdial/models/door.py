@@ -41,6 +41,8 @@ from netdial.structure.derived import DerivedNetwork
 
 PROGRAMS = {".onnx": "onnx", ".pt2": "torch-export"}
 """Suffixes of files that hold a member as a program."""
+_PICKLES = (".pt", ".pth", ".pkl", ".ckpt", ".bin")
+"""Endings of what ``torch.save`` writes."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,11 @@ def save(
     if format != "safetensors":
         raise ConfigError(
             f"{path}: holds one network as a program; give a family with lam=, or another suffix (.safetensors)"
+        )
+    if path.suffix in _PICKLES and not path.is_dir():
+        raise ConfigError(
+            f"{path}: {path.suffix} is the ending of what torch.save writes and torch.load reads, which this is not; take "
+            f"{path.with_suffix('.safetensors').name}"
         )
     if isinstance(thing, Family):
         save_family(thing, path, about)
