@@ -81,7 +81,10 @@ def test_other_inputs_are_refused() -> None:
         one_tensor(one_tensor(Net(), packing), other)
     with pytest.raises(ConfigError, match="half precision"):
         one_tensor(Net().half(), packing)
-    with pytest.raises(DataError, match="this network takes an input by position, ids"):
+    with pytest.raises(
+        DataError,
+        match="1 inputs by position and none by name; this network takes 1 by position and ids",
+    ):
         packing.arranged((X,), {})
     with pytest.raises(DataError, match="this network takes"):
         packing.arranged((X,), {"ids": IDS, "more": X})

@@ -59,14 +59,16 @@ class Packing:
             DataError: there are others.
         """
         rest = iter(args)
-        wanted = [name or "an input by position" for name in self.names]
         try:
             found = [kwargs[name] if name in kwargs else next(rest) for name in self.names]
         except StopIteration:
             found = []
         if len(found) != len(self.names) or len(args) + len(kwargs) != len(found):
+            places, names = self.names.count(""), ", ".join(filter(None, self.names))
+            wanted = [f"{places} by position"] * bool(places) + [names] * bool(names)
             raise DataError(
-                f"{len(args)} inputs and {', '.join(kwargs) or 'none by name'}; this network takes {', '.join(wanted)}"
+                f"{len(args)} inputs by position and {', '.join(kwargs) or 'none by name'}; this network takes "
+                + " and ".join(wanted)
             )
         return found
 
