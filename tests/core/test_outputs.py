@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from netdial.core.outputs import TOLERANCE, evaluated, evaluating, modes_kept, same_outputs
+from netdial.core.outputs import (
+    TOLERANCE,
+    contents_kept,
+    evaluated,
+    evaluating,
+    modes_kept,
+    same_outputs,
+)
 
 number = st.floats(-1e3, 1e3)
 
@@ -127,3 +134,13 @@ def test_hooks_that_the_first_call_registers_are_not_registered_twice() -> None:
         assert [part.shape[1] for part in evaluated(net, torch.ones(2, 3))] == [4, 2]
     assert not net.one._forward_hooks
     assert len(net(torch.ones(2, 3))) == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_layer_holds_what_it_did() -> None:
+    """Its buffers lie in no dictionary of Python's."""
+    net = torch.jit.script(nn.BatchNorm1d(3)).train()
+    before = net.running_mean.clone()
+    with contents_kept(net):
+        net(torch.randn(5, 3))
+    assert torch.equal(net.running_mean, before)

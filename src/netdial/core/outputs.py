@@ -329,8 +329,9 @@ class _Contents:
         for key in plain(self.module).keys() - self.plain.keys():
             del held[key]
         held.update(self.plain)
-        self.module._buffers.clear()
-        self.module._buffers.update(self.buffers)
+        if isinstance(self.module._buffers, dict):  # a scripted module's holds what it does
+            self.module._buffers.clear()
+            self.module._buffers.update(self.buffers)
         for container, before in self.containers:
             container.clear()
             _add(container, before)
