@@ -21,6 +21,8 @@ from torch.nn.utils.rnn import PackedSequence
 from netdial.channels.layers.packed import PACKABLE, over, start
 from netdial.models.programs.grouped import Ways
 
+State = tuple[Tensor, ...]
+
 _SHUT = 40.0
 """A gate is 1, or 0, within the rounding of single and double precision at this number, or minus it."""
 
@@ -69,42 +71,35 @@ class _Packed:
             return NotImplemented
         state, weights, biased, layers, _, _, both = given
         state = tuple(state) if self.pair else (state,)
-        on = _going_on(sizes, x)
-        ends = on.sum(0, keepdim=True) - 1
-        turned = (ends - torch.arange(len(x))[:, None]).clamp(min=0)
-        sides = 1 + bool(both)
+        on, sides = _going_on(sizes, x), 1 + bool(both)
         each = len(weights) // (layers * sides)
-        last: list[tuple[Tensor, ...]] = []
+        last: list[State] = []
         for layer in range(layers):
             outs = []
-            for side in range(sides):
-                at = layer * sides + side
-                own, first = (
-                    list(weights[at * each : (at + 1) * each]),
-                    [p[at : at + 1] for p in state],
-                )
-                steps = _at(x, turned) if side else x
-                if self.pair:  # the cell of a sequence that has ended stays
-                    steps = torch.cat([steps, (~on).to(x.dtype).unsqueeze(-1)], -1)
-                    gates = own[0].new_tensor([-_SHUT, _SHUT, 0, 0])
-                    own[0] = torch.cat(
-                        [own[0], gates.repeat_interleave(len(own[0]) // 4)[:, None]], 1
-                    )
-                out, *end = self.run(
-                    steps,
-                    tuple(first) if self.pair else first[0],
-                    own,
-                    biased,
-                    1,
-                    0.0,
-                    False,
-                    False,
-                    False,
-                )
-                last.append((_at(out, ends), *end[1:]))
-                outs.append(torch.where(on[:, :, None], _at(out, turned) if side else out, 0))
+            for at in range(layer * sides, (layer + 1) * sides):
+                own = list(weights[at * each : (at + 1) * each])
+                first = tuple(part[at : at + 1] for part in state)
+                out, end = self._one_way(x, first, own, biased, on, back=bool(at % sides))
+                outs.append(out)
+                last.append(end)
             x = torch.cat(outs, -1)
         return (x, *(torch.cat(parts) for parts in zip(*last, strict=True)))
+
+    def _one_way(
+        self, x: Tensor, state: State, own: list[Tensor], biased: bool, on: Tensor, *, back: bool
+    ) -> tuple[Tensor, State]:
+        """Returns outputs ``[T, B, P]`` of one layer in one direction, and its last states ``[1, B, ...]``."""
+        ends = on.sum(0, keepdim=True) - 1
+        turned = (ends - torch.arange(len(x))[:, None]).clamp(min=0)
+        x = _at(x, turned) if back else x
+        if self.pair:  # the cell of a sequence that has ended stays
+            x = torch.cat([x, (~on).to(x.dtype).unsqueeze(-1)], -1)
+            gates = own[0].new_tensor([-_SHUT, _SHUT, 0, 0]).repeat_interleave(len(own[0]) // 4)
+            own = [torch.cat([own[0], gates[:, None]], 1), *own[1:]]
+        first = state if self.pair else state[0]
+        out, *end = self.run(x, first, own, biased, 1, 0.0, False, False, False)
+        last = _at(out, ends), *end[1:]
+        return torch.where(on[:, :, None], _at(out, turned) if back else out, 0), last
 
 
 def _projected(
@@ -164,13 +159,16 @@ RECURRENT_IN_ONNX: Ways = {**RECURRENT, "lstm": _lstm_in_onnx}
 def packed_alike(net: nn.Module) -> Iterator[None]:
     """Lets recurrent layers of a network take what ``pack`` gives, until the block ends; torch counts it as it is called."""
     layers: list[Any] = [layer for layer in net.modules() if type(layer) in PACKABLE]
+    before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         layer.forward = partial(_forward, layer, layer.forward)
     try:
         yield
     finally:
-        for layer in layers:
+        for layer, own in zip(layers, before, strict=True):
             del layer.forward
+            if own is not None:
+                layer.forward = own
 
 
 def _forward(layer: nn.RNNBase, otherwise: Callable[..., Any], x: Any, state: Any = None) -> Any:
