@@ -28,6 +28,8 @@ from netdial.objective import OBJECTIVES
 if TYPE_CHECKING:
     from netdial.family.family import Family
 
+IN_SINGLE = "give net.float(), which precision='bf16-mixed' trains fast; what comes back can be made half again"
+"""What to do with parameters of too few digits to be trained."""
 _TRAINED = (torch.float32, torch.float64)
 
 
@@ -201,10 +203,9 @@ def _check_devices(tensors: dict[str, Tensor]) -> None:
 def _check_types(trained: dict[str, Tensor]) -> None:
     for name, leaf in trained.items():
         if leaf.dtype not in _TRAINED:
-            advice = "give net.float(), which precision='bf16-mixed' trains fast; what comes back can be made half again"
             raise ConfigError(
                 f"parameter {name!r} is {leaf.dtype}; expected a floating-point type of 32 or 64 bits: "
-                + (advice if leaf.is_floating_point() else "freeze it")
+                + (IN_SINGLE if leaf.is_floating_point() else "freeze it")
             )
     types = {leaf.dtype: name for name, leaf in reversed(trained.items())}
     if len(types) > 1:

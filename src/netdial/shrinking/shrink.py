@@ -38,7 +38,7 @@ from netdial.data.memory import Data, Loader
 from netdial.data.memory.columns import check_columns, columns_of
 from netdial.data.memory.weights import weighted_both
 from netdial.family.family import Family
-from netdial.family.leaves import matching
+from netdial.family.leaves import IN_SINGLE, matching
 from netdial.measure.forward import outputs
 from netdial.measure.path import mean_fit
 from netdial.nets.foreign import check_initialised, with_plain_weights
@@ -242,12 +242,11 @@ def prepare(
 
 
 def _check_types(net: nn.Module) -> None:
-    """Refuses trained parameters of so few digits that the optimiser's smallest numbers are 0 among them."""
+    """Refuses parameters that would be trained in float16, in which training overflows."""
     for name, leaf in net.named_parameters():
         if leaf.requires_grad and leaf.dtype == torch.float16:
             raise ConfigError(
-                f"parameter {name!r} is {leaf.dtype}, in which training overflows; give net.float(), which "
-                "precision='bf16-mixed' trains fast; what comes back can be made half again"
+                f"parameter {name!r} is {leaf.dtype}, in which training overflows; {IN_SINGLE}"
             )
 
 

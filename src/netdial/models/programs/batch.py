@@ -51,7 +51,7 @@ class ExampleBatch:
             if not most:
                 return cls(x, 0, (size,))
             unit = 1 if takes(size + 1) else gcd(size, most)
-            sizes = tuple(other for other in (unit, 2 * unit, most) if takes(other))
+            sizes = tuple(n for n in (unit, 2 * unit, most) if n in (size, most) or takes(n))
         return cls(rows(x, 2 * unit) if unit > 1 else x, unit, sizes)
 
     @property

@@ -40,7 +40,9 @@ def compare(net: nn.Module, run: Run, batch: ExampleBatch) -> float:
         x = rows(batch.x, size)
         with torch.no_grad():
             wanted, got = tensors(net(*x)), tensors(run(*x))
-        if size == 1:  # which a network loses by squeeze(), and a program does not
+        if size == 1 and len(got) == len(
+            wanted
+        ):  # which a network loses by squeeze(), and a program does not
             got = [
                 part.reshape(due.shape) if part.squeeze().shape == due.squeeze().shape else part
                 for due, part in zip(wanted, got, strict=True)
