@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import typer
 
 from netdial.cli.help import PlainCommand
-from netdial.cli.options import flags, with_flags
+from netdial.cli.options import AtRun, flags, taking
 
 Parts = Mapping[str, Sequence[type]]
 """Heading in the help -> settings classes (pydantic or dataclasses) whose fields stand under it."""
@@ -42,7 +43,7 @@ class Command:
             for settings in classes
             for option in flags(settings, panel)
         ]
-        whole = with_flags(self.run, extra)
+        whole = _with_flags(self.run, extra)
         shell.command(name, cls=PlainCommand, help=self.help)(whole)
         return typer.main.get_command(shell)
 
@@ -50,3 +51,28 @@ class Command:
 def options_of(parts: Callable[[], Parts]) -> Callable[[Callable[..., None]], Command]:
     """Returns a decorator that makes a function with ``**given`` a command with the options of settings classes."""
     return lambda run: Command(run, parts)
+
+
+def _with_flags(
+    command: Callable[..., None], extra: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """Returns ``command`` with further parameters in place of its ``**settings``, and those of ``AtRun`` in place of ``at``."""
+    own = _parameters(command)
+    at = _parameters(AtRun) if own.pop("at", None) else {}
+
+    def run(**given: Any) -> None:
+        here = {"at": AtRun(**{name: given.pop(name) for name in at})} if at else {}
+        command(**here, **given)
+
+    first = {name: at[name] for name in ("run",) if at}
+    return taking(run, [*(first | own | at).values(), *extra])
+
+
+def _parameters(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of a function or dataclass by name, all but ``**settings``."""
+    hints = typing.get_type_hints(command, include_extras=True)
+    return {
+        name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }

@@ -289,30 +289,13 @@ def _places(field: FieldInfo) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def with_flags(command: Callable[..., None], extra: list[inspect.Parameter]) -> Callable[..., None]:
-    """Returns ``command`` with further parameters in place of its ``**settings``, and those of ``AtRun`` in place of ``at``."""
-    own = _parameters(command)
-    at = _parameters(AtRun) if own.pop("at", None) else {}
-
-    def run(**given: Any) -> None:
-        here = {"at": AtRun(**{name: given.pop(name) for name in at})} if at else {}
-        command(**here, **given)
-
-    first = {name: at[name] for name in ("run",) if at}
-    parameters = [*(first | own | at).values(), *extra]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return run
-
-
-def _parameters(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Returns the parameters of a function or dataclass by name, all but ``**settings``."""
-    hints = typing.get_type_hints(command, include_extras=True)
-    return {
-        name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(command).parameters.items()
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    }
+def taking(
+    command: Callable[..., None], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """Returns ``command``, which takes any options by name, as one that says which."""
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
 
 
 def _kind(annotation: Any) -> tuple[type, str | None]:

@@ -20,8 +20,8 @@ from netdial.cli.options import (
     RunsDirOption,
     flags,
     fraction,
+    taking,
     values,
-    with_flags,
 )
 from netdial.cli.output import console, data_json, left_out_line, print_json, print_table
 from netdial.cli.progress import watching
@@ -127,7 +127,7 @@ def way_command(way: Way) -> Any:
         if run is not None:
             _show(run, way.headline(run), time.monotonic() - started, as_json=given["as_json"])
 
-    whole = with_flags(command, [*about, *flags(TableOptions, _TABLES_PANEL), *settings])
+    whole = taking(command, [*about, *flags(TableOptions, _TABLES_PANEL), *settings])
     shell.command(way.name, cls=PlainCommand, help=way.help)(whole)
     return typer.main.get_command(shell)
 
