@@ -15,7 +15,6 @@ from netdial.jobs.request import (
     Job,
     done_already,
     folder,
-    resolve,
     resumable,
     saved,
     saved_step,
@@ -55,8 +54,7 @@ def do_job(job: Job, watch: Watch) -> Run | None:
         for line in reading_lines(problem.task):
             watch.say(line)
         start, n_params = job.way.prepare(problem, config)
-        resolved = resolve(job, old, config, problem, n_params)
-        run, writes = folder(job, old, config, resolved, problem.task)
+        run, writes = folder(job, old, config, problem, n_params)
         with tidy(job, run, writes=writes, fresh=old is None):
             work = _begin(
                 job, run, writes=writes, config=config, problem=problem, start=start, watch=watch

@@ -174,29 +174,27 @@ def done_already(
 
 
 def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
-    """Returns all settings and the problem: what was asked for, over the stored or preset settings."""
-    stored = old.config if old is not None else {}
-    chosen = {**stored, **job.choices}
+    """Returns all settings, made once, and the problem: what was asked for, over the stored or preset settings."""
+    stored, chosen = old.config if old is not None else {}, _chosen(job, old)
+    config = make(job.way.config(), _fields(job.way.config(), chosen))
+    if job.way.extra is not None:
+        make(job.way.extra(), _fields(job.way.extra(), chosen))
     options = {
         **stored.get("load", {}),
         **{k: v for k, v in job.choices.items() if k in LOAD_OPTIONS},
     }
-    for settings in job.way.settings:
-        make(settings, _fields(settings, chosen))
-    model = None if is_function(job.data) and "model" not in job.choices else chosen.get("model")
+    model = job.choices.get("model")
     if model is None and not is_function(job.data):
-        model = job.way.model(job.data)
+        model = stored.get("model") or job.way.model(job.data)
     problem = load_problem(
         job.data,
         options=options,
         model=model,
         data_dir=job.data_dir or stored.get("data_dir"),
-        seed=chosen.get("seed", 0),
+        seed=config.seed,
     )
     if old is None and is_function(job.data) and options.get("kind") is None:
         check_meant(job.data, problem.net, problem.task)
-    settings = job.way.config()
-    config = make(settings, _fields(settings, {**PRESETS.get(job.data, {}), **chosen}))
     weights = by_index(config, problem.task).class_weight  # refuses names that no class has
     train = weighted(problem.task.train, weights, task_of(problem.task).targets)
     config = config.for_rows(len(train))  # rows of weight 0 take no steps
@@ -205,19 +203,54 @@ def settle(job: Job, old: Run | None) -> tuple[TrainConfig, Problem]:
     return config, problem
 
 
+def _chosen(job: Job, old: Run | None) -> dict[str, Any]:
+    """Returns what is known of a job by name: what was asked for, over what is stored, over the preset of the data."""
+    stored = old.config if old is not None else {}
+    return {**PRESETS.get(job.data, {}), **stored, **job.choices}
+
+
 def _fields(settings: type[BaseModel], choices: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in choices.items() if key in settings.model_fields}
 
 
-def resolve(
+def folder(
+    job: Job, old: Run | None, config: TrainConfig, problem: Problem, n_params: int
+) -> tuple[Run, bool]:
+    """Returns the run folder, made if it is new, and whether this process is the one that writes to it.
+
+    Raises:
+        ConfigError, DataError: the run that is resumed was made with other settings, or from other rows.
+    """
+    resolved = _resolved(job, old, config, problem, n_params)
+    writes = config.devices == 1 or process_rank() == 0
+    if old is not None:
+        refuse_difference(old, resolved)
+        refuse_other_rows(old, problem.task)
+    if not writes:
+        return Run(job.path, {**resolved, "name": job.run_name}), writes
+    if old is not None:
+        return old, writes
+    run = Run.create(
+        job.runs_dir,
+        job.run_name,
+        resolved,
+        overwrite=job.overwrite,
+        fill=lambda run: _write_splits(run, problem.task),
+    )
+    return run, writes
+
+
+def _resolved(
     job: Job, old: Run | None, config: TrainConfig, problem: Problem, n_params: int
 ) -> dict[str, Any]:
-    """Returns the configuration that the run folder holds; it has to be that of the run that is resumed."""
-    stored = old.config if old is not None else {}
-    facts = problem.facts()
-    chosen = {**PRESETS.get(job.data, {}), **stored, **job.choices}
+    """Returns the configuration that the run folder holds."""
+    stored, chosen, facts = (
+        old.config if old is not None else {},
+        _chosen(job, old),
+        problem.facts(),
+    )
     options = {key: job.choices.get(key) for key in LOAD_OPTIONS}
-    resolved = {
+    return {
         "data": job.data,
         "model": problem.model,
         **config.model_dump(mode="json"),
@@ -229,29 +262,6 @@ def resolve(
         | {k: v for k, v in _plain(options).items() if v is not None},
         "data_dir": str(Path(job.data_dir).resolve()) if job.data_dir else stored.get("data_dir"),
     }
-    if old is not None:
-        refuse_difference(old, resolved)
-        refuse_other_rows(old, problem.task)
-    return resolved
-
-
-def folder(
-    job: Job, old: Run | None, config: TrainConfig, resolved: dict[str, Any], task: Splits
-) -> tuple[Run, bool]:
-    """Returns the run folder, made if it is new, and whether this process is the one that writes to it."""
-    writes = config.devices == 1 or process_rank() == 0
-    if not writes:
-        return Run(job.path, {**resolved, "name": job.run_name}), writes
-    if old is not None:
-        return old, writes
-    run = Run.create(
-        job.runs_dir,
-        job.run_name,
-        resolved,
-        overwrite=job.overwrite,
-        fill=lambda run: _write_splits(run, task),
-    )
-    return run, writes
 
 
 _ASIDE = ("name", "data_dir", "metric", "proper", "compiled", "error_unit")
