@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
@@ -300,22 +301,10 @@ class FitConfig(TrainConfig):
         from netdial.objective import OBJECTIVES
 
         weights = OBJECTIVES[self.objective].posterior
-        return FamilyConfig(
-            lo=self.lo,
-            hi=self.hi,
-            map=self.map,
-            regions=self.regions,
-            hidden=self.hidden,
-            posterior={DEFAULT: weights, **self.posterior} if self.posterior else weights,
-            prior_var=self.prior_var,
-            anchor=self.anchor,
-            log_std=self.log_std,
-            freeze=self.freeze,
-            shared=self.shared,
-            lams=self.lams,
-            seed=self.seed,
-            objective=self.objective,
-        )
+        alike = [f.name for f in fields(FamilyConfig) if f.name in type(self).model_fields]
+        settings: dict[str, Any] = {name: getattr(self, name) for name in alike}
+        settings["posterior"] = {DEFAULT: weights, **self.posterior} if self.posterior else weights
+        return FamilyConfig(**settings)
 
 
 class Evaluation(Settings):
