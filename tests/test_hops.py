@@ -53,6 +53,7 @@ def test_the_ways_of_lam_and_of_a_dead_channel() -> None:
     found = {row["what"]: row for row in measure(quick=True).rows}
     lam = str(found["lam"]["which"]).split(" -> ")
     assert (lam[0], lam[-1]) == ("cli/__init__.py", "shrinking/penalty.py")
+    assert len(lam) <= 6, lam
     channel = str(found["dead channel"]["which"]).split(" -> ")
     assert channel[0] == "shrinking/killing.py" and channel[-1].startswith("core/storage/")
     assert {"channels/surgery.py", "core/cutting.py"} <= set(channel)

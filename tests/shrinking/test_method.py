@@ -68,8 +68,8 @@ class Job:
             self.state = state
 
         return run(
-            self.graph, self.data, None, kind="classification", config=self.config, report=keep,
-            **options,
+            self.graph, self.data, None, kind="classification", report=keep,
+            config=self.config.for_rows(len(self.data[0])), **options,
         )  # fmt: skip
 
     def killed_at(self, stop: int, checkpoint: Path) -> None:

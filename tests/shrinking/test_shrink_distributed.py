@@ -58,7 +58,7 @@ for name, (net, settings) in CASES.items():
     }
     if devices == 2:
         options.update(devices=2, strategy="ddp", accelerator="cpu")
-    config = ShrinkConfig(**options)
+    config = ShrinkConfig(**options).for_rows(len(x))
     torch.manual_seed(1 + (name == "unseeded") * int(os.environ.get("LOCAL_RANK", 0)))
     done = run(
         prepare(NETS[net](), x[:2], config), (x, y), (x, y), kind="classification", config=config,

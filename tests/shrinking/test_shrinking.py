@@ -299,7 +299,7 @@ torch.manual_seed(3)
 net = nn.Sequential(
     nn.Linear(5, 14), nn.BatchNorm1d(14), nn.ReLU(), nn.Dropout(0.1), nn.Linear(14, 9), nn.Tanh(), nn.Linear(9, 3)
 )
-config = ShrinkConfig(size="120 params", epochs=6, batch_size=12, collect_every=3)
+config = ShrinkConfig(size="120 params", epochs=6, batch_size=12, collect_every=3).for_rows(len(x))
 
 def advance(step, total):
     if slow and step >= 11:

@@ -32,7 +32,8 @@ def _prepare(problem: Problem, config: ShrinkConfig) -> tuple[Graph, int]:
     """Returns the network with switches as a graph of its channels, and the count of its parameters without them."""
     from netdial.channels.sizes import strip, total
     from netdial.jobs.problem import example
-    from netdial.shrinking.shrink import batch_of, prepare
+    from netdial.shrinking.shrink import prepare
+    from netdial.train.session import batch_of
 
     task = problem.task
     graph = prepare(problem.net, example(task), config, batch_of(task.train, config))

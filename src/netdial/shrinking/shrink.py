@@ -36,7 +36,7 @@ from netdial.core.records import Event
 from netdial.data.dataset import Dataset
 from netdial.data.memory import Data, Loader
 from netdial.data.memory.columns import check_columns, columns_of
-from netdial.data.memory.weights import weighted_both
+from netdial.data.memory.weights import weighted, weighted_both
 from netdial.family.family import Family
 from netdial.family.leaves import IN_SINGLE, matching
 from netdial.measure.forward import outputs
@@ -50,10 +50,11 @@ from netdial.task import Task
 from netdial.task.loss import LossFunction
 from netdial.task.rehearsal import admit, admit_training, advise, hold
 from netdial.task.several import taken_up
-from netdial.train.config import TrainConfig, make
+from netdial.train.config import make
 from netdial.train.loop import Epoch, Session, going_on, train
 from netdial.train.session import (
     agreement,
+    batch_of,
     begin_alike,
     handing_over,
     launch,
@@ -171,7 +172,12 @@ def shrink(
     check_columns(columns_of(data), valid, "validation part")
     held = hold(data)
     kind, net = taken_up(net, held, kind, loss)
-    batch = batch_of(admit_training(net, held, kind)[0], config)
+    admitted, task = admit_training(net, held, kind)
+    rows = (
+        held if isinstance(held, Loader) else weighted(admitted, config.class_weight, task.targets)
+    )
+    config = with_lengths(config, rows)
+    batch = batch_of(admitted, config)
     graph = prepare(net, as_example(batch), config, batch)
     return run(graph, held, valid, kind=kind, config=config, report=report)
 
@@ -181,14 +187,6 @@ def example_of(data: Dataset | Loader) -> Tensor:
     if isinstance(data, Dataset):
         return as_example(data.inputs(torch.arange(min(2, len(data)))))
     return as_example(data.first().x)
-
-
-def batch_of(data: Dataset | Loader, config: TrainConfig) -> Tensor:
-    """Returns the inputs of a batch as large as those of training; two at least, to tell the batch from sizes of 1."""
-    if isinstance(data, Dataset):
-        size = with_lengths(config, data).known_batch_size
-        return data.inputs(torch.arange(min(max(size, 2), len(data))))
-    return data.first().x
 
 
 def prepare(
@@ -272,14 +270,16 @@ def run(
     augment: str | None = None,
     **session: Unpack[Session],
 ) -> Shrunk:
-    """Trains a network that is prepared already; ``shrink`` and the command line end here."""
+    """Trains a network that is prepared already; ``shrink`` and the command line end here.
+
+    The settings have lengths and ``lam2`` set for the training part (``ShrinkConfig.for_rows``).
+    """
     net = graph.traced
     like = next(net.parameters())
     admitted, task = admit_training(net, data, kind)
     advise(task, admitted)
     part = None if valid is None else admit(net, valid, task, part="validation part")[0]
     admitted, part = weighted_both(admitted, part, config.class_weight, task.targets)
-    config = with_lengths(config, admitted)
     workers, device = launch(config)
     graph = graph.to(device)
     held = [*graph.traced.parameters(), *graph.traced.buffers()]

@@ -99,6 +99,18 @@ def make_feed(
     )
 
 
+def batch_of(data: Dataset | Loader, config: TrainConfig) -> Tensor:
+    """Returns the inputs of a batch as large as those of training; two at least, to tell the batch from sizes of 1.
+
+    Args:
+        data: the training part.
+        config: settings whose batch size is known.
+    """
+    if isinstance(data, Dataset):
+        return data.inputs(torch.arange(min(max(config.known_batch_size, 2), len(data))))
+    return data.first().x
+
+
 def least_examples(net: nn.Module) -> int:
     """Returns how many examples a batch must have: BatchNorm that is not frozen needs two to have a variance."""
     held = frozen_norms(net)

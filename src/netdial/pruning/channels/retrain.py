@@ -32,10 +32,11 @@ from netdial.pruning.channels.member import (
 from netdial.pruning.channels.options import Options
 from netdial.pruning.channels.prune import goals_of
 from netdial.pruning.channels.reducing import Pruned, goals, reduce, rows_since, spent
-from netdial.shrinking.shrink import batch_of, check_batch
+from netdial.shrinking.shrink import check_batch
 from netdial.train.config import FitConfig
 from netdial.train.finetune import finetune
 from netdial.train.fit import settings_of
+from netdial.train.session import batch_of, with_lengths
 
 RATE = 1e-2
 """Peak learning rate after pruning that goes without saying; benchmark ``slim-rate``."""
@@ -97,7 +98,10 @@ def retrain_structured(
     member = member_of(net, lam, example, inputs=options.inputs)
     start = graph_of(member, example, lenient=options.lenient, heads=options.heads)
     plan, done, now = start.plan({}), list[StructuredRound](), start
-    whole, batch = member.export(*member.config.lams), batch_of(part, _config(settings))
+    whole, batch = (
+        member.export(*member.config.lams),
+        batch_of(part, with_lengths(_config(settings), part)),
+    )
     check = tuple(goal for goal in ladder if isinstance(goal, Target))
     for goal in ladder:
         for number, step in enumerate(goals(goal, rounds, now, start.widths), 1):
