@@ -23,7 +23,7 @@ from torch import fx
 from netdial.channels.absorb import Shifts, add, blocked, shifts
 from netdial.channels.constants import known
 from netdial.channels.fold.exactness import as_double, default_tolerance, in_double, lost
-from netdial.channels.fold.norms import norm_factors, rescale, without_trace
+from netdial.channels.fold.norms import norm_lengths, rescale, without_trace
 from netdial.channels.graph import Graph
 from netdial.channels.rules import Inner
 from netdial.channels.sizes import strip, total
@@ -101,10 +101,7 @@ def collect(
     plan = graph.plan(chosen)
     folded = shifts(graph, chosen, found)
     difference = _trial(graph, plan, folded) if plan else 0.0
-    factors = norm_factors(graph.traced, plan)
-    apply(plan, graph.traced, optimizers=optimizers)
-    add(graph.traced, folded, plan)
-    rescale(graph.traced, factors)
+    _cut(graph.traced, plan, folded, optimizers)
     after = graph.after(plan)
     return after, Collection(
         plan,
@@ -194,13 +191,23 @@ def _choose(
     return chosen, refused
 
 
+def _cut(
+    traced: fx.GraphModule,
+    plan: Plan,
+    folded: Shifts,
+    optimizers: Sequence[torch.optim.Optimizer] = (),
+) -> None:
+    """Removes channels in place, and moves what they emit into biases and the weights of norms."""
+    lengths = norm_lengths(traced)
+    apply(plan, traced, optimizers=optimizers)
+    add(traced, folded, plan)
+    rescale(traced, lengths)
+
+
 def _trial(graph: Graph, plan: Plan, folded: Shifts) -> float:
     """Returns the largest difference of outputs, relative to the largest, on a cut copy; or refuses."""
     trial = copy.deepcopy(graph.traced)
-    factors = norm_factors(trial, plan)
-    apply(plan, trial)
-    add(trial, folded, plan)
-    rescale(trial, factors)
+    _cut(trial, plan, folded)
     try:
         found = same_outputs(
             evaluated(graph.traced, graph.example), evaluated(trial, graph.example)

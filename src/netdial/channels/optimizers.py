@@ -1,4 +1,4 @@
-"""Cuts the states that optimizers keep for a parameter.
+"""What the states are that optimizers keep for a parameter: all that ``channels.surgery`` has to know to cut them.
 
 A state tensor is cut by what it *is*, not by the shape that it happens to have: a preconditioner ``[C, C]`` of a square weight
 looks like a momentum of it. So the states of each optimizer class are written down, and an optimizer or a state that is not
@@ -13,16 +13,12 @@ Shapes: a state is given by the dimensions of its parameter that were summed awa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from netdial.core.cutting import Change, smaller
-from netdial.core.errors import ConfigError, ShapeError
-from netdial.core.plan import Plan
+from netdial.core.errors import ConfigError
 
 State = tuple[int, ...] | None
 ALIKE: State = ()
@@ -67,40 +63,12 @@ if hasattr(torch.optim, "Muon"):
 register_optimizer(torch.optim.AdamW, _KNOWN[torch.optim.Adam])
 
 
-def prepare_optimizer(
-    plan: Plan, optimizer: Optimizer, leaf_of: Mapping[nn.Parameter, str]
-) -> Iterator[Change]:
-    """Yields the changes that cut an optimizer's states; nothing is changed yet.
-
-    Args:
-        plan: what survives.
-        optimizer: any; its parameter groups and their order stay as they are.
-        leaf_of: leaf of each parameter. Parameters of other networks are left alone.
+def states_of(optimizer: Optimizer) -> dict[str, State]:
+    """Returns what the states of an optimizer are, by their names.
 
     Raises:
-        ConfigError: the optimizer or one of its states is unknown.
-        ShapeError: a state has another shape than it should.
+        ConfigError: its class is unknown.
     """
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            leaf = leaf_of.get(parameter)
-            if leaf not in plan.cuts:
-                continue
-            states = _states_of(optimizer)
-            memory = optimizer.state.get(parameter, {})
-            for key, value in memory.items():
-                where = f"optimizer {type(optimizer).__name__}: state {key!r} of {leaf}"
-                if key not in states:
-                    raise ConfigError(
-                        f"{where}, {_describe(value)}, is unknown to the surgery; known: {', '.join(states)}; "
-                        "say what it is with netdial.channels.optimizers.register_optimizer"
-                    )
-                cut = _cut(plan, leaf, parameter, value, states[key], where)
-                if cut is not value:
-                    yield _setter(memory, key, cut)
-
-
-def _states_of(optimizer: Optimizer) -> dict[str, State]:
     for kind in type(optimizer).__mro__:
         if kind in _KNOWN:
             return _KNOWN[kind]
@@ -109,30 +77,3 @@ def _states_of(optimizer: Optimizer) -> dict[str, State]:
         f"{', '.join(sorted(kind.__name__ for kind in _KNOWN))}; "
         "say what its states are with netdial.channels.optimizers.register_optimizer"
     )
-
-
-def _cut(plan: Plan, leaf: str, parameter: Tensor, value: Any, state: State, where: str) -> Any:
-    """Returns a state after the cut; the very same object if it stays as it is."""
-    if value is None:
-        return value
-    if state is None:
-        if isinstance(value, Tensor) and value.numel() != 1:
-            raise ShapeError(f"{where} is {_describe(value)}, expected a single number")
-        return value
-    gone = {dim % parameter.ndim for dim in state}
-    shape = [1 if dim in gone else size for dim, size in enumerate(parameter.shape)]
-    if not isinstance(value, Tensor) or value.layout != torch.strided or list(value.shape) != shape:
-        raise ShapeError(f"{where} is {_describe(value)}, expected a dense tensor {shape}")
-    dims = {dim: kept for dim, kept in plan.cuts[leaf].items() if dim not in gone}
-    return smaller(Plan({leaf: dims}), leaf, value) if dims else value
-
-
-def _setter(memory: dict[str, Any], key: str, value: Any) -> Change:
-    return lambda: memory.__setitem__(key, value)
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        layout = "" if value.layout == torch.strided else f" ({value.layout})"
-        return f"a tensor {list(value.shape)}{layout}"
-    return f"a {type(value).__name__}"

@@ -27,8 +27,8 @@ from netdial.channels.fold.norms import depends_on_all
 from netdial.channels.graph import Graph
 from netdial.channels.layers.insertion import ADDED
 from netdial.channels.nodes import operations
-from netdial.channels.optimizers import prepare_optimizer
 from netdial.channels.sizes import size, thetas
+from netdial.channels.surgery import prepare_optimizer
 from netdial.core.cutting import cut_module
 from netdial.core.errors import ConfigError, NonFiniteError
 from netdial.core.noise import seeded

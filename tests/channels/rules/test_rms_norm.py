@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from torch import Tensor, nn
 import netdial as nd
 from netdial.channels.collect import collect, removable
 from netdial.channels.fold.fold import fold
+from netdial.channels.fold.norms import norm_lengths, rescale
 from netdial.channels.graph import Graph
 from netdial.channels.layers.insertion import insert_switches
 from netdial.channels.sizes import thetas
 from netdial.channels.trace.trace import trace
+from netdial.core.cutting import cut_module
+from netdial.core.plan import Plan
 
 X = torch.randn(6, 4, 5, generator=torch.Generator().manual_seed(0)).double()
 
@@ -128,3 +132,17 @@ def test_a_stream_shrinks_while_it_trains_is_saved_and_loaded(tmp_path: Path) ->
     nd.save(shrunk, tmp_path / "small.safetensors")
     again = nd.load_model(tmp_path / "small.safetensors", Stream().double())
     assert torch.allclose(again.eval()(x.double()), shrunk.net(x.double()), atol=1e-10)
+
+
+def test_weights_that_two_norms_share_are_scaled_once() -> None:
+    net = nn.Sequential(nn.Linear(5, 6), nn.RMSNorm(6), nn.Linear(6, 6), nn.RMSNorm(6))
+    net[3].weight = net[1].weight
+    before, lengths = net[1].weight.detach().clone(), norm_lengths(net)
+    assert lengths == {"1.weight": 6}
+    rows, both = {0: (0, 2, 3, 5)}, {0: (0, 2, 3, 5), 1: (0, 2, 3, 5)}
+    cuts = {"0.weight": rows, "0.bias": rows, "1.weight": rows, "2.weight": both, "2.bias": rows}
+    cut_module(Plan(cuts), net)
+    rescale(net, lengths)
+    assert torch.equal(net[3].weight, before[[0, 2, 3, 5]] * math.sqrt(6 / 4))
+    rescale(net, norm_lengths(net))
+    assert torch.equal(net[3].weight, before[[0, 2, 3, 5]] * math.sqrt(6 / 4))

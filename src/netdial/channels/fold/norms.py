@@ -21,7 +21,7 @@ from netdial.channels.constants import known
 from netdial.channels.graph import Graph
 from netdial.channels.layers.frozen import Frozen
 from netdial.channels.nodes import module_of, place
-from netdial.core.plan import Group, Plan
+from netdial.core.plan import Group
 
 
 def without_trace(
@@ -64,23 +64,27 @@ def depends_on_all(graph: Graph, group: Group) -> str:
     return ""
 
 
-def norm_factors(net: nn.Module, plan: Plan) -> dict[str, float]:
-    """Returns for the weight of each RMSNorm that a plan cuts what it is to be multiplied by; before the cut."""
-    found = {}
-    for path, layer in net.named_modules():
-        leaf = f"{path}.weight".lstrip(".")
-        if type(layer) is nn.RMSNorm and leaf in plan.cuts:
-            kept = plan.cuts[leaf].get(0)
-            if kept is not None and layer.weight.ndim == 1:
-                found[leaf] = math.sqrt(len(layer.weight) / len(kept))
-    return found
+def norm_lengths(net: nn.Module) -> dict[str, int]:
+    """Returns over how many channels each RMSNorm with weights goes, by the name of these."""
+    return {
+        leaf: len(weight)
+        for leaf, weight in net.named_parameters()
+        if weight.ndim == 1 and type(net.get_submodule(leaf.rpartition(".")[0])) is nn.RMSNorm
+    }
 
 
 @torch.no_grad()
-def rescale(net: nn.Module, factors: Mapping[str, float]) -> None:
-    """Multiplies weights, in place."""
-    for leaf, factor in factors.items():
-        net.get_parameter(leaf).mul_(factor)
+def rescale(net: nn.Module, before: Mapping[str, int]) -> None:
+    """Multiplies the weights of each RMSNorm that a cut made shorter, in place.
+
+    Args:
+        net: the network after the cut.
+        before: what ``norm_lengths`` gave before it.
+    """
+    for leaf, length in before.items():
+        weight = net.get_parameter(leaf)
+        if len(weight) < length:
+            weight.mul_(math.sqrt(length / len(weight)))
 
 
 @torch.no_grad()
