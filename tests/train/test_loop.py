@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -205,12 +205,12 @@ def test_interrupt_at_the_end_of_an_epoch_still_measures_it(
     config = make_config(epochs=4, batch_size=12, groups=4)
     validate = iter([3.0, 2.0, 1.0, 0.5])
     first = Run(blobs, config, mlp())
-    first.interrupted_at(5, tmp_path / "state", validate=lambda state: next(validate), patience=2)
+    first.interrupted_at(5, tmp_path / "state", validate=lambda family: next(validate), patience=2)
     assert [epoch.valid for epoch in first.epochs] == [3.0]
     rest = Run(blobs, config, mlp())
     rest.resume(tmp_path / "state")
     assert (rest.progress.step, rest.state.step, rest.progress.best) == (5, 5, 3.0)
-    rest.train(validate=lambda state: next(validate), patience=2)
+    rest.train(validate=lambda family: next(validate), patience=2)
     assert [epoch.number for epoch in rest.epochs] == [2, 3, 4]
 
 
@@ -282,8 +282,8 @@ def test_early_stopping(
     run = Run(blobs, make_config(epochs=5, batch_size=60, groups=2), mlp())
     given, modes = iter(values), []
 
-    def validate(state: FamilyState) -> float:
-        modes.append(state.family.training)
+    def validate(family: Family) -> float:
+        modes.append(family.training)
         return next(given)
 
     seen: list[Epoch] = []
@@ -317,7 +317,7 @@ def test_a_validation_objective_that_is_no_number_is_an_error(
             epochs=5,
             progress=run.progress,
             report=lambda epoch: None,
-            validate=lambda state: next(given),
+            validate=lambda family: next(given),
             patience=patience,
         )
     assert run.progress.best == 3.0
@@ -374,15 +374,19 @@ def test_checkpoints_of_an_earlier_netdial_are_read(
     """They kept what is the loop's own in the state of the method, and what was measured as three tensors."""
     config = make_config(epochs=2, batch_size=12, groups=4)
     whole, first, rest = (Run(blobs, config, mlp()) for _ in range(3))
-    whole.train(patience=3, validate=lambda state: 1.0 / (1 + state.step))
-    first.interrupted_at(7, tmp_path / "new", patience=3, validate=lambda s: 1.0 / (1 + s.step))
+
+    def falling(run: Run) -> Callable[[Family], float]:
+        return lambda family: 1.0 / (1 + run.state.step)
+
+    whole.train(patience=3, validate=falling(whole))
+    first.interrupted_at(7, tmp_path / "new", patience=3, validate=falling(first))
     new = load_tree(tmp_path / "new", "checkpoint")
     loop = new.pop("loop")
     new["state"] |= {**loop, "seen": [loop["seen"][n] for n in ("unit", "fit", "complexity")]}
     save_tree(tmp_path / "old", new, "checkpoint")
     rest.resume(tmp_path / "old")
     assert (rest.progress.step, rest.progress.best) == (7, 1 / 6)
-    rest.train(patience=3, validate=lambda state: 1.0 / (1 + state.step))
+    rest.train(patience=3, validate=falling(rest))
     assert_same(rest.state, whole.state)
     for name, part in whole.epochs[-1].measured.items():
         assert torch.equal(part, rest.epochs[-1].measured[name])

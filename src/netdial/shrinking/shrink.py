@@ -340,10 +340,10 @@ def _gives_numbers(graph: Graph) -> bool:
     return not any(bool(part.isnan().any()) for part in evaluated(graph.traced, graph.example))
 
 
-def _validator(part: Dataset, task: Task) -> Callable[[ShrinkState], float]:
+def _validator(part: Dataset, task: Task) -> Callable[[nn.Module], float]:
     """Returns the validation loss in nats per example."""
 
-    def validate(state: ShrinkState) -> float:
-        return float(mean_fit(task.nll(outputs(state.module, part), part.y.cpu()), part))
+    def validate(net: nn.Module) -> float:
+        return float(mean_fit(task.nll(outputs(net, part), part.y.cpu()), part))
 
     return validate

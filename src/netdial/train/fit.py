@@ -33,7 +33,7 @@ from netdial.task.rehearsal import admit, admit_training, advise, hold
 from netdial.task.several import taken_up
 from netdial.train.config import FitConfig, make_config
 from netdial.train.loop import Epoch, Session, going_on, train
-from netdial.train.method import FamilyMethod, FamilyState
+from netdial.train.method import FamilyMethod
 from netdial.train.optimiser import moves_numbers_apart
 from netdial.train.session import (
     agreement,
@@ -231,12 +231,11 @@ def run_side_by_side(
 
 def _validator(
     part: Dataset, task: Task, config: FitConfig, n_data: int
-) -> Callable[[FamilyState], float]:
+) -> Callable[[Family], float]:
     """Returns the validation objective: the weighted mean over a grid of λ of fit (mean weights) + complexity."""
     penalty, weight = OBJECTIVES[config.objective], WEIGHTINGS[config.weighting]
 
-    def validate(state: FamilyState) -> float:
-        family = state.family
+    def validate(family: Family) -> float:
         lams = list(family.config.lams) or family.domain.grid(5)
         grid = torch.tensor(lams, dtype=family.dtype)
         weights = weight(grid)

@@ -177,7 +177,7 @@ def train(
     progress: Progress | None = None,
     report: Callable[[Epoch], None],
     advance: Callable[[int, int], None] | None = None,
-    validate: Callable[[S], float] | None = None,
+    validate: Callable[[Any], float] | None = None,
     patience: int = 0,
     best: bool = False,
     buffers: Callable[[], Mapping[str, Tensor]] = dict,
@@ -196,7 +196,7 @@ def train(
         progress: how far ``state`` is, as ``resume`` gave it; by default at the very beginning.
         report: told of every finished epoch.
         advance: told (step, steps in all) after every step, for a progress bar.
-        validate: gives the validation objective; needed for ``patience`` and ``best``.
+        validate: gives the validation objective of the module; needed for ``patience`` and ``best``.
         patience: epochs without a better validation objective before stopping, and going back to the best epoch;
             0 never stops.
         best: whether to go back to the best epoch of those since the shapes in the module last changed; else the last counts.
@@ -243,7 +243,7 @@ def train(
                 if time.monotonic() - since > _SAVE_EVERY_S:
                     save()
                     since = time.monotonic()
-            valid = _validate(state, progress, validate, keep=best or patience > 0)
+            valid = _validate(state.module, progress, validate, keep=best or patience > 0)
             if (best or patience) and not progress.waited:
                 progress.buffers = {name: part.clone() for name, part in buffers().items()}
             seconds = time.monotonic() - started
@@ -302,21 +302,21 @@ def resume(state: State, checkpoint: Path, identity: dict[str, Any]) -> Progress
 
 
 def _validate(
-    state: S, progress: Progress, validate: Callable[[S], float] | None, *, keep: bool
+    module: nn.Module, progress: Progress, validate: Callable[[Any], float] | None, *, keep: bool
 ) -> float | None:
     """Returns the validation objective, and takes note of the best."""
     if validate is None:
         return None
-    state.module.eval()
+    module.eval()
     with torch.no_grad():
-        value = validate(state)
-    state.module.train()
+        value = validate(module)
+    module.train()
     if not math.isfinite(value):
         raise NonFiniteError(
             f"step {progress.step}: the validation objective is {value}, so no epoch can be called the best; "
             "the network's outputs overflow on the validation part: lower lr, set clip to 1, or check it for huge values"
         )
-    parts = state.module.state_dict() if keep else {}
+    parts = module.state_dict() if keep else {}
     if _shapes(parts) != _shapes(progress.kept):
         progress.best = math.inf  # what was best is of another network
     better = value < progress.best
