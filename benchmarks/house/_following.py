@@ -12,6 +12,8 @@ from typing import Any
 import netdial
 
 _SOURCE = str(Path(netdial.__file__).parent)
+_INLINED = ("<listcomp>", "<dictcomp>", "<setcomp>")
+"""Parts of a function that are calls of their own in Python 3.11 and none from 3.12 on (PEP 709)."""
 
 
 @dataclass
@@ -67,7 +69,8 @@ class Follower:
         return list(dict.fromkeys(file for visit in given for file in visit.files()))
 
     def _event(self, frame: FrameType, event: str, value: Any) -> None:
-        if not frame.f_code.co_filename.startswith(_SOURCE):
+        code = frame.f_code
+        if not code.co_filename.startswith(_SOURCE) or code.co_name in _INLINED:
             return
         if event == "call":
             self._enter(frame)
