@@ -66,6 +66,7 @@ def rows_of(family: nd.Family) -> Tensor:
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "l1": {},
+    "log-sum": {"objective": "log-sum", "map": "centred"},
     "scaled-kl": {"objective": "scaled-kl"},
     "scaled-prior": {"objective": "scaled-prior", "map": "linear"},
     "l2": {"objective": "l2", "map": "lowrank"},
@@ -549,7 +550,7 @@ def test_generalised_evidence_is_minus_n_times_the_objective(blobs: tuple[Tensor
     assert member.generalised_evidence == pytest.approx(-len(blobs[0]) * member.objective)
 
 
-@pytest.mark.parametrize("objective", ["scaled-kl", "scaled-prior", "ard", "l2", "l1"])
+@pytest.mark.parametrize("objective", ["scaled-kl", "scaled-prior", "ard", "l2", "l1", "log-sum"])
 def test_pruned_numbers_stay_zero_through_finetuning_saving_and_export(
     objective: str, blobs: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:

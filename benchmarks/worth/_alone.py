@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.worth._penalties import PENALTIES
 from netdial.data.dataset import Dataset
 from netdial.train.schedules import onecycle
 
@@ -39,7 +40,7 @@ def trained_alone(
     batch_size: int,
     stops: bool = True,
 ) -> Alone:
-    """Trains a copy of a network under a penalty λ ‖w‖ (``l1``) or λ ‖w‖² (``l2``), divided by N, by fused Adam and one cycle.
+    """Trains a copy of a network under a penalty of ``PENALTIES``, λ times and divided by N, by fused Adam and one cycle.
 
     Args:
         net: the start.
@@ -66,8 +67,7 @@ def trained_alone(
         rows, order = order[:batch_size], order[batch_size:]
         loss = F.cross_entropy(one(x[rows]), y[rows])
         if lam:
-            sizes = (p.square().sum() if norm == "l2" else p.abs().sum() for p in one.parameters())
-            loss = loss + weight * sum(sizes)
+            loss = loss + weight * sum(PENALTIES[norm](p).sum() for p in one.parameters())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

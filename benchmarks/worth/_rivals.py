@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.common.problems import Problem
+from benchmarks.worth._penalties import PENALTIES
 from netdial.choice.averaging import pseudo_bma
 from netdial.data.dataset import Dataset
 from netdial.task import named
@@ -142,7 +143,7 @@ def trained(
     centred: bool = False,
     starts: Sequence[nn.Module] | None = None,
 ) -> Trained:
-    """Trains plain networks with a penalty λ ‖w‖ (``l1``) or λ ‖w‖² (``l2``), divided by N, in a given processor time.
+    """Trains plain networks with a penalty of ``PENALTIES``, λ times and divided by N, in a given processor time.
 
     Args:
         problem: the data.
@@ -177,7 +178,7 @@ def trained(
         moved = (
             [p - c for p, c in zip(one.weights, centre, strict=True)] if centred else one.weights
         )
-        penalty = sum((p.abs() if norm == "l1" else p.square()).flatten(1).sum(1) for p in moved)
+        penalty = sum(PENALTIES[norm](p).flatten(1).sum(1) for p in moved)
         optimizer.zero_grad()
         (fit + weight * penalty / len(x)).sum().backward()
         optimizer.step()

@@ -44,14 +44,18 @@ def family_of(net: nn.Module | None = None, **options: object) -> Family:
         ("l2", "elbo", "'elbo' does not apply to 'l2'.*precision 2λ.*legal: laplace-diagonal"),
         ("l2", "waic", "no divergence and no draws"),
         ("l1", "laplace-diagonal", "no second derivative at zero.*legal: none.*objective='ard'"),
-        ("l3", "elbo", "unknown objective 'l3'.*allowed: ard, l1, l2, scaled-kl, scaled-prior"),
+        (
+            "l3",
+            "elbo",
+            "unknown objective 'l3'.*allowed: ard, l1, l2, log-sum, scaled-kl, scaled-prior",
+        ),
         ("scaled-kl", "ebelbo", "unknown estimator 'ebelbo'; did you mean 'eb-elbo'"),
     ],
 )
 def test_what_is_not_legal_is_refused_with_what_is(
     objective: str, by: str, message: str, blobs: tuple[Tensor, Tensor]
 ) -> None:
-    points = objective in ("l1", "l2")
+    points = objective in ("l1", "l2", "log-sum")
     family = family_of(posterior="point" if points else "normal")
     with pytest.raises(ConfigError, match=message):
         assess(family, blobs, by=[by], objective=objective)

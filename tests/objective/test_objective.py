@@ -18,7 +18,9 @@ from netdial.objective import (
     OBJECTIVES,
     WEIGHTINGS,
     Terms,
+    l1,
     l2,
+    log_sum,
     scaled_kl,
     scaled_prior,
 )
@@ -63,6 +65,22 @@ def test_penalties_are_those_of_equations_4_to_6(lam: float, alpha: float, seed:
     assert float(l2(fields_of(mean), column(lam), alpha)) == pytest.approx(
         lam * float((mean**2).sum())
     )
+
+
+@given(complexities, variances, st.integers(0, 50))
+def test_a_log_sum_pulls_small_weights_as_l1_and_large_ones_hardly(
+    lam: float, alpha: float, seed: int
+) -> None:
+    mean, scale = posterior(seed)[0].requires_grad_(), 0.1 * math.sqrt(alpha)
+    penalty = log_sum(fields_of(mean), column(lam), alpha)
+    assert float(penalty.detach()) == pytest.approx(
+        sum(lam * scale * math.log(1 + abs(w) / scale) for w in mean[0].tolist())
+    )
+    (slope,) = torch.autograd.grad(penalty, mean)
+    assert torch.allclose(slope, lam * mean.sign() / (1 + mean.abs() / scale))
+    fields = fields_of(mean.detach())
+    wide = log_sum(fields, column(lam), 1e14)
+    assert torch.allclose(wide, l1(fields, column(lam), alpha), rtol=1e-5)
 
 
 @given(variances, st.integers(0, 50))

@@ -108,7 +108,7 @@ def test_an_estimator_of_one_s_own_is_asked(blobs: Data) -> None:
 def test_traits_are_those_of_the_formulas() -> None:
     lam = torch.tensor([0.5, 2.0])
     traits = {name: OBJECTIVES[name] for name in OBJECTIVES}
-    assert {name for name, o in traits.items() if o.is_point} == {"l1", "l2"}
+    assert {name for name, o in traits.items() if o.is_point} == {"l1", "l2", "log-sum"}
     assert {name for name, o in traits.items() if o.prior_moves} == {"l2", "scaled-prior"}
     assert {name for name, o in traits.items() if o.inverse_temperature(2.0) == 0.5} == {
         "scaled-kl",

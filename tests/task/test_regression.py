@@ -447,7 +447,7 @@ def test_a_noise_that_is_given_is_used_in_training() -> None:
     assert torch.allclose(fields.log_std[0].double(), -0.5 * precision.diagonal().log(), atol=0.2)  # type: ignore[index]
 
 
-@pytest.mark.parametrize("objective", ["scaled-kl", "ard", "l2", "l1", "scaled-prior"])
+@pytest.mark.parametrize("objective", ["scaled-kl", "ard", "l2", "l1", "log-sum", "scaled-prior"])
 def test_the_noise_of_training_is_a_unit_for_lam_where_the_penalty_scales(objective: str) -> None:
     """Training under τ² at λ has the gradient of training under 1 at λτ², divided by τ²; not so under ``scaled-prior``."""
     torch.manual_seed(0)

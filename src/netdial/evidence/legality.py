@@ -9,6 +9,7 @@
     l2             A point: the mode under a prior of precision 2λ. It has no divergence and no draws; the Laplace approximation
                    around it does have an evidence.
     l1             A point under a Laplace prior, whose kinks at zero have no second derivative: nothing here applies.
+    log-sum        As l1, under a prior of heavier tails.
 
 The table itself is among the traits of each objective (``netdial.objective``). An objective of one's own that says nothing of
 its members is judged by what holds for every normal posterior. Asked for what is not legal, ``check`` refuses and says what

@@ -231,6 +231,10 @@ class Fields:
         """Returns ‖mean‖₁ ``[K]``, from the anchor if there is one."""
         return self._norm(1)
 
+    def log_norm(self, scale: float) -> Tensor:
+        """Returns scale Σ log(1 + |mean| / scale) ``[K]``, from the anchor if there is one."""
+        return scale * torch.log1p(self.from_anchor.mean.abs() / scale).sum(dim=1)
+
     def _norm(self, order: Order) -> Tensor:
         """Returns a norm of the means ``[K]``: with the means from the pivots, unless these exist already."""
         if isinstance(self._mean, Blend) and self.anchor is None and not self._touched:

@@ -4,6 +4,7 @@
     scaled-prior  L2(λ) = E_q log p(D|w) - KL(q || N(0, α/λ))            (eq. 5; trained: eq. 15)
     l2            L3(λ) = log p(D|w) - λ ‖w‖²                            (eq. 6; trained: eq. 16; no factor ½)
     l1            log p(D|w) - λ ‖w‖₁                                    (for pruning and retraining, Han et al. 2015)
+    log-sum       log p(D|w) - λ ε Σ log(1 + |w|/ε), ε = √α / 10         (for pruning; Candès, Wakin & Boyd 2008)
     ard           L1 with a prior variance for each weight, at its optimum (automatic relevance determination)
 
 Here a minimised quantity is ``(fit + complexity)`` with ``fit = -E log p(D|w) / N`` and complexity the penalty divided by N,
@@ -23,6 +24,7 @@ Shapes: K members, b examples of each.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -107,3 +109,23 @@ def ard(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
 def l1(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     """Returns λ ‖w‖₁ in nats ``[K]`` (Han et al. 2015, §3.1): a Laplace prior of scale 1/λ, whatever α."""
     return lam * fields.absolute_norm()
+
+
+@OBJECTIVES.add(
+    "log-sum",
+    posterior="point",
+    range=(1e-2, 10.0),
+    why="members are points under a prior with a kink at zero and heavy tails: choose λ on validation data",
+)
+def log_sum(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
+    """Returns λ ε Σ log(1 + |w|/ε) in nats ``[K]``, ε = √α / 10 (Candès, Wakin & Boyd 2008, eq. 8).
+
+    A weight near zero is pulled as under ``l1``, by λ; one of size ε by half of that, a large one hardly. So those that stay
+    are not made small, and many more can be removed without retraining. As ε grows it becomes ``l1``.
+    """
+    return lam * fields.log_norm(scale_of_logs(prior_var))
+
+
+def scale_of_logs(prior_var: float) -> float:
+    """Returns ε, the size of weights that ``log-sum`` pulls half as much as those near zero: a tenth of √α."""
+    return 0.1 * math.sqrt(prior_var)

@@ -130,7 +130,7 @@ TERMS = {
     ),
     "norm": Term(
         "norm",
-        "Size of the weights that λ multiplies: sum of absolute values under l1, of squares under l2.",
+        "Size of the weights that λ multiplies: sum of their absolute values (l1), squares (l2) or logarithms (log-sum).",
         "‖w‖₁ = Σ |wᵢ|,  ‖w‖² = Σ wᵢ²",
         words=(
             "norm of the weights",

@@ -27,7 +27,7 @@ class FamilyClassifier(ClassifierMixin, FamilyEstimator):
 
     Args:
         model: network: ``linear``, ``mlp:32``, ``mlp:64-32``, or a function ``(n_features, n_outputs) -> nn.Module``.
-        objective: ``l1``, ``l2``, or one with a posterior of the weights: ``ard``, ``scaled-kl``, ``scaled-prior``.
+        objective: ``l1``, ``l2``, ``log-sum``, or one with a posterior: ``ard``, ``scaled-kl``, ``scaled-prior``.
         map: how parameters depend on λ: ``piecewise``, ``linear``, ``lowrank`` or ``gated``.
         lo, hi: range of complexity values; None for that of the objective.
         epochs: passes over the training rows; None for some 4,000 steps, in 10 to 250 passes.

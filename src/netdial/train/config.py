@@ -128,7 +128,8 @@ class FitConfig(TrainConfig):
 
     objective: str = Field(
         "l1",
-        description="objective: l1 for a network that predicts, ard or scaled-kl for a posterior of its weights",
+        description="objective: l1 for a network that predicts, log-sum where most weights are to go, ard or scaled-kl for a "
+        "posterior of the weights",
         json_schema_extra=names_of("netdial.objective:OBJECTIVES"),
     )
     map: str = Field(
@@ -143,7 +144,7 @@ class FitConfig(TrainConfig):
         ge=0,
         lt=1,
         description="fraction of the steps in which a piecewise or linear map is one network, trained at the mean lam, before "
-        "each member goes its own way; by default 0.7 under l1 and l2, and 0 for multilayer perceptrons",
+        "each member goes its own way; by default 0.7 without a posterior, and 0 for multilayer perceptrons",
     )
     lo: float = Field(
         1e-2,

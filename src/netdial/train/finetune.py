@@ -47,8 +47,8 @@ def finetune(
         **settings: fields of ``FitConfig``.
 
     Returns:
-        A family with the single member λ. Its posterior is that of ``family``, or a point if the objective is ``l2`` or
-        ``l1``. What was pruned stays so.
+        A family with the single member λ. Its posterior is that of ``family``, or a point if the objective is that of
+        points. What was pruned stays so.
 
     Raises:
         ConfigError: the objective needs a normal posterior and ``family`` has points.
@@ -96,7 +96,7 @@ def specialise(
     Args:
         family: the family.
         lam: complexity value of the member.
-        objective: what it will be trained under; ``l2`` and ``l1`` keep the means alone. By default that of ``family``.
+        objective: what it will be trained under; those of points keep the means alone. By default that of ``family``.
         freeze: patterns of parameters to freeze at their values, beside those that are frozen already.
         shared: patterns of parameters that lose their posterior, beside those that have none.
 

@@ -118,7 +118,7 @@ def test_norm_of_points_beside_gates_is_that_of_the_weights(objective: str) -> N
     assert math.isnan(member.kl_bits) and member.predictive
 
 
-@pytest.mark.parametrize("objective", ["scaled-kl", "scaled-prior", "ard", "l2", "l1"])
+@pytest.mark.parametrize("objective", ["scaled-kl", "scaled-prior", "ard", "l2", "l1", "log-sum"])
 def test_objective_adds_the_closed_form_by_the_rule_of_lambda(objective: str) -> None:
     family = family_of({"*": OBJECTIVES[objective].posterior, **GATES})
     fields, lam = family.fields_at(LAMS), torch.tensor(LAMS)

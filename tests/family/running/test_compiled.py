@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.skipif(bool(LACK), reason=f"nothing can be compiled here: {LACK}"),
     *([] if BUILT else [pytest.mark.slow]),  # the first build takes half a minute
 ]
-OBJECTIVES = ("l1", "l2", "scaled-kl", "scaled-prior", "ard")
+OBJECTIVES = ("l1", "l2", "log-sum", "scaled-kl", "scaled-prior", "ard")
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 

@@ -2,7 +2,7 @@
 
 Every round prunes the member further, by a schedule of shares, and trains what is kept; pruned numbers stay 0. Training goes
 on from the previous optimum, or from fresh random weights to compare with. Under which objective is the caller's choice:
-the member's own, ``l2`` or ``l1``.
+the member's own, or one of points (``l2``, ``l1``, ``log-sum``).
 
 Shapes: P numbers of the leaves.
 """

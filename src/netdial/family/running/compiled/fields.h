@@ -27,6 +27,11 @@ template <class T> void Step<T>::fields(const T* means, const T* log_stds, doubl
         if (!random) {
           if (penalty == kL1)
             for (int64_t i = 0; i < count; ++i) sum += std::abs(m[i] = left * a[i] + right * b[i]);
+          else if (penalty == kLogSum)
+            for (int64_t i = 0; i < count; ++i) {
+              m[i] = left * a[i] + right * b[i];
+              sum += log1p_of(std::abs(m[i]) / prior[k]);
+            }
           else
             for (int64_t i = 0; i < count; ++i) {
               m[i] = left * a[i] + right * b[i];
@@ -107,9 +112,13 @@ void Step<T>::spread(T* grad_means, T* grad_log_stds, bool add) {
         const T* g = at(grad_mean, leaf.start) + here;
         T *a = grad_means + start, *b = a + numbers;
         if (!random) {
+          const T scale = prior[k];
           for (int64_t i = 0; i < count; ++i) {
             const T sign = m[i] > 0 ? by : (m[i] < 0 ? -by : T(0));
-            const T of_mean = g[i] + (penalty == kL1 ? sign : 2 * by * m[i]);
+            const T share = penalty == kL1     ? sign
+                            : penalty == kL2   ? 2 * by * m[i]
+                                               : sign / (scale + std::abs(m[i]));
+            const T of_mean = g[i] + share;
             a[i] += left * of_mean;
             b[i] += right * of_mean;
           }

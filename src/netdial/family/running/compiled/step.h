@@ -16,7 +16,7 @@ using at::Tensor;
 
 // In the order of netdial.family.running.compiled.step.
 enum After : int64_t { kNothing, kRelu, kTanh, kSigmoid };
-enum Penalty : int64_t { kL1, kL2, kKl, kArd };
+enum Penalty : int64_t { kL1, kL2, kKl, kArd, kLogSum };
 enum Likelihood : int64_t { kCategorical, kGaussian };
 
 // A linear layer: its shape, where its leaves begin among the P numbers (a bias of -1 is none), and what follows it.

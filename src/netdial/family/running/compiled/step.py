@@ -23,17 +23,19 @@ from netdial.family.maps import CentredMap, LinearMap, Map, PiecewiseMap, Stacke
 from netdial.family.maps.basis import BasisMap
 from netdial.family.running.chain import Chain
 from netdial.family.running.compiled.library import VARIABLE, is_off, load
-from netdial.objective import Objective, Terms, ard, l1, l2, scaled_kl, scaled_prior
+from netdial.objective import Objective, Terms, ard, l1, l2, log_sum, scaled_kl, scaled_prior
+from netdial.objective.objectives import scale_of_logs
 from netdial.task import Classification, Regression, Task
 
 _AFTER: dict[type[nn.Module] | None, int] = {None: 0, nn.ReLU: 1, nn.Tanh: 2, nn.Sigmoid: 3}
 _MAPS = (PiecewiseMap, LinearMap, CentredMap, StackedMap)
-_L1, _L2, _KL, _ARD = range(4)
+_L1, _L2, _KL, _ARD, _LOG_SUM = range(5)
+_POINTS = (_L1, _L2, _LOG_SUM)
 _CATEGORICAL, _GAUSSIAN = range(2)
 
 
 class _Penalty(NamedTuple):
-    """How the operation computes a penalty: its kind, (λ, α) -> factor ``[K]``, and (λ, α) -> prior variance ``[K]``."""
+    """How the operation computes a penalty: its kind, (λ, α) -> factor ``[K]``, and -> prior variance, or scale, ``[K]``."""
 
     kind: int
     factor: Callable[[Tensor, float], Tensor]
@@ -56,12 +58,21 @@ def _alpha_over_lam(lam: Tensor, alpha: float) -> Tensor:
     return alpha / lam
 
 
+def _lam_scale(lam: Tensor, alpha: float) -> Tensor:
+    return lam * scale_of_logs(alpha)
+
+
+def _scale(lam: Tensor, alpha: float) -> Tensor:
+    return torch.full_like(lam, scale_of_logs(alpha))
+
+
 _PENALTIES: dict[Any, _Penalty] = {
     l1: _Penalty(_L1, _lam, _one),
     l2: _Penalty(_L2, _lam, _one),
     scaled_kl: _Penalty(_KL, _lam, _alpha),
     scaled_prior: _Penalty(_KL, _one, _alpha_over_lam),
     ard: _Penalty(_ARD, _lam, _one),
+    log_sum: _Penalty(_LOG_SUM, _lam_scale, _scale),
 }
 
 
@@ -87,7 +98,7 @@ def unsuited(family: Family, objective: Objective, task: Task) -> str:
         return f"the map {family.config.map!r} is neither linear, piecewise nor centred, nor a table of one member"
     if objective.penalty not in _PENALTIES:
         return f"the objective is none of {', '.join(made.__name__ for made in _PENALTIES)}"
-    if (family.log_std is None) != (_PENALTIES[objective.penalty].kind in (_L1, _L2)):
+    if (family.log_std is None) != (_PENALTIES[objective.penalty].kind in _POINTS):
         return "the posterior is not that of the objective"
     known = isinstance(task, Regression) and bool(task.noise_var)
     if type(task) not in (Classification, Regression) or known:
