@@ -46,7 +46,7 @@ class Dataset:
             the objective compared with the others. They are divided by their mean, so N stays the
             number of examples.
         target: Units of standardised regression targets; None if ``y`` is in its own units.
-        packing: How several inputs lie in ``x``; None for one input.
+        packing: How several inputs lie in ``x``, or what one is called; None for one without a name.
 
     Raises:
         DataError: if ``x`` and ``y`` differ in length, there is not one weight per example, or

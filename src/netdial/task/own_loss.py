@@ -106,7 +106,10 @@ def few_rows(
     x = first.inputs() if isinstance(first, Dataset) else first.x
     if like is None or not len(x):
         return None
-    return match(x[:_ROWS], like), match(first.y[:_ROWS], like), first.packing
+    given = first.packing
+    if given is not None and not given.is_several:
+        given = given.taken_by(net.forward)
+    return match(x[:_ROWS], like), match(first.y[:_ROWS], like), given
 
 
 def _own(net: nn.Module, data: Dataset | Loader) -> Loss | None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -102,7 +101,8 @@ def advise(task: Task, data: Dataset | Loader) -> None:
 
 def _input_advice(data: Dataset) -> str:
     """Returns what to mend about inputs that are far from unit scale; empty if there is nothing, or they are several."""
-    if data.packing is not None or not data.x.is_floating_point() or len(data) < 2:
+    several = data.packing is not None and data.packing.is_several
+    if several or not data.x.is_floating_point() or len(data) < 2:
         return ""
     x = data.inputs(torch.arange(min(_LOOKED_AT, len(data)), device=data.x.device))
     lines = x.double().flatten(1)
@@ -165,8 +165,9 @@ def adapted(net: nn.Module, x: Tensor, packing: Packing | None) -> nn.Module:
     """
     if isinstance(net, AnyOneTensor):
         return one_tensor(net, packing)
-    if packing is not None:  # a call by position means the same
-        return one_tensor(net, packing.in_order(list(inspect.signature(net.forward).parameters)))
+    taken = None if packing is None else packing.taken_by(net.forward)
+    if taken is not None:  # a call by position means the same
+        return one_tensor(net, taken)
     if any(is_lazy(part) for part in (*net.parameters(), *net.buffers())):
         return net  # a run would give it its shape
     found = [_in_mode(net, x, training=mode) for mode in (False, True)]
@@ -196,6 +197,8 @@ def in_order_of(net: nn.Module, data: Dataset, part: str = "data") -> Dataset:
     wanted = packing_of(net)
     if data.packing is None or (wanted is not None and wanted.fits(data.packing)):
         return data
+    if wanted is None and not data.packing.is_several:
+        return replace(data, packing=None)
     if wanted is None:
         raise DataError(
             f"{part}: several inputs, {data.packing}; network {type(net).__name__} takes one tensor; give them as one"

@@ -46,7 +46,7 @@ class PartedInputs(nn.Module):
     """Takes the inputs of a network out of one tensor.
 
     Attributes:
-        packing: how they lie in it; None if the tensor is the one input.
+        packing: how they lie in it; None if the tensor is the one input, given by position.
     """
 
     def __init__(self, packing: Packing | None) -> None:
@@ -58,7 +58,7 @@ class PartedInputs(nn.Module):
         given = _direct.get()
         if given is not None:
             return tuple(given)
-        if self.packing is None:
+        if self.packing is None or not self.packing.is_several:
             return (x,)
         found, start = [], 0
         for shape, dtype, size in zip(

@@ -8,8 +8,9 @@ Shapes: B examples, F numbers of all inputs of one example.
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ _EXACT = 2**24
 
 @dataclass(frozen=True)
 class Packing:
-    """How several inputs lie in one tensor.
+    """How several inputs lie in one tensor; or what one is called, which is that tensor.
 
     Attributes:
         names: name of each in the call of the network; empty for those given by position, which come first.
@@ -72,6 +73,24 @@ class Packing:
             )
         return found
 
+    @property
+    def is_several(self) -> bool:
+        """Whether there are several inputs."""
+        return len(self.names) > 1
+
+    def taken_by(self, forward: Callable[..., Any]) -> Packing | None:
+        """Returns the inputs in the order in which a network's forward pass takes them by name.
+
+        None for one that goes by position: the first argument has its name, or none has.
+        """
+        arguments = inspect.signature(forward).parameters
+        if not self.is_several:
+            first = next(iter(arguments.values()), None)
+            any_name = first is not None and first.kind is first.VAR_KEYWORD
+            by_name = self.names[0] in list(arguments)[1:] or (any_name and self.names[0])
+            return self if by_name else None
+        return self.in_order(list(arguments))
+
     def fits(self, other: Packing) -> bool:
         """Returns whether inputs packed in another way are those that this one is for."""
         return (self.names, self.shapes) == (other.names, other.shapes)
@@ -110,6 +129,8 @@ class Packing:
                 f"{where}: inputs {other}; the network takes {self}; give all of one shape (pad texts to one length), with the "
                 "names that it was made for"
             )
+        if not self.is_several:
+            return x
         parts = x.split(list(other.sizes), dim=1)
         return torch.cat([parts[place] for place in places], 1)
 
@@ -150,7 +171,7 @@ def is_several(inputs: Any, count: int | None = None) -> bool:
 
 
 def as_packed(parts: Sequence[Tensor], names: Sequence[str], where: str) -> tuple[Tensor, Packing]:
-    """Returns several inputs as one tensor ``[B, F]``, and how they lie in it.
+    """Returns several inputs as one tensor ``[B, F]``, and how they lie in it; one input ``[B, ...]`` as it is.
 
     Args:
         parts: inputs ``[B, ...]``.
@@ -172,6 +193,10 @@ def as_packed(parts: Sequence[Tensor], names: Sequence[str], where: str) -> tupl
         raise DataError(
             f"{where}: inputs differ in length: {', '.join(map(str, sorted(lengths)))}; give one row per example in each"
         )
+    if len(parts) == 1:
+        only = parts[0]
+        kind_of = str(only.dtype).removeprefix("torch.")
+        return only, Packing(tuple(names), (tuple(only.shape[1:]),), (kind_of,))
     for part in parts:
         whole = not part.is_floating_point() and part.dtype != torch.bool
         if whole and part.numel() and int(part.abs().max()) > _EXACT:

@@ -27,7 +27,12 @@ def columns_of(data: Data) -> InputColumns:
     """
     if isinstance(data, Dataset):
         rows = torch.arange(0, len(data), max(1, len(data) // _LOOKED_AT), device=data.x.device)
-        return InputColumns((), *_scale(data.inputs(rows) if data.packing is None else None))
+        return InputColumns(
+            (),
+            *_scale(
+                data.inputs(rows) if data.packing is None or not data.packing.is_several else None
+            ),
+        )
     given = _inputs(data)
     names = getattr(given, "columns", None)
     if names is None or callable(names) or not all(isinstance(name, str) for name in names):

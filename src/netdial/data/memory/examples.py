@@ -30,7 +30,10 @@ Names = tuple[str | tuple[str, ...], str, str | None]
 
 
 class Examples(NamedTuple):
-    """Inputs ``[B, ...]``, targets ``[B]`` or ``[B, T]``, weights ``[B]`` or None, and how several inputs lie in one tensor."""
+    """Inputs ``[B, ...]``, targets ``[B]`` or ``[B, T]``, weights ``[B]`` or None, and how inputs lie in it.
+
+    That is for several inputs, or for one that has a name; else None.
+    """
 
     x: Tensor
     y: Tensor
@@ -76,7 +79,7 @@ def as_examples(
 
 
 def _inputs(x: Any, where: str, count: int | None) -> tuple[Tensor, Packing | None]:
-    """Returns inputs as one tensor, and how they lie in it if they are several."""
+    """Returns inputs as one tensor, and how they lie in it if they are several or have names."""
     if not is_several(x, count):
         return as_tensor(x, f"{where}: inputs"), None
     named = x if isinstance(x, Mapping) else dict(enumerate(x))
@@ -84,8 +87,6 @@ def _inputs(x: Any, where: str, count: int | None) -> tuple[Tensor, Packing | No
     for name, part in named.items():
         mask = isinstance(part, Tensor) and part.dtype == torch.bool
         parts.append(part.detach() if mask else _part(part, f"{where}: input {name}"))
-    if len(parts) == 1:
-        return parts[0], None
     return as_packed(parts, [n if isinstance(n, str) else "" for n in named], where)
 
 
@@ -188,7 +189,7 @@ def _by_name(parts: Mapping[Any, Any], where: str, names: Names | None) -> tuple
         if name is not None and name not in parts:
             raise DataError(f"{where}: no part is called {name!r}; there are {', '.join(keys)}")
     x, y, weight = names
-    inputs = parts[x] if isinstance(x, str) else {name: parts[name] for name in x}
+    inputs = {name: parts[name] for name in ((x,) if isinstance(x, str) else x)}
     return inputs, parts[y], None if weight is None else parts[weight]
 
 
