@@ -232,7 +232,7 @@ class Fields:
         return self._norm(1)
 
     def log_norm(self, scale: float) -> Tensor:
-        """Returns scale Σ log(1 + |mean| / scale) ``[K]``, from the anchor if there is one."""
+        """Returns ``scale Σ log(1 + |mean| / scale)`` ``[K]``, from the anchor if there is one."""
         return scale * torch.log1p(self.from_anchor.mean.abs() / scale).sum(dim=1)
 
     def _norm(self, order: Order) -> Tensor:

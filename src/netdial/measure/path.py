@@ -27,8 +27,8 @@ class Member:
             variance of 1.
         kl_bits: KL(posterior || prior) in bits; nan for a point.
         effective_parameters: as ``Family.effective_parameters``; nan for a point.
-        norm: of points, what their objective multiplies λ with: ‖w‖₁ under ``l1``, ‖w‖² under ``l2``, ε Σ log(1 + |w|/ε) under
-            ``log-sum``; nan for a posterior.
+        norm: of points, what their objective multiplies λ with: ‖w‖₁ under ``l1``, ‖w‖² under ``l2``,
+            ``ε Σ log(1 + |w|/ε)`` under ``log-sum``; nan for a posterior.
             Leaves under posteriors of their own are not among the weights w.
         n_params: parameters of the member.
         n_data: N that the complexity term was divided by.
