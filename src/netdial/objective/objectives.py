@@ -118,7 +118,7 @@ def l1(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
     why="members are points under a prior with a kink at zero and heavy tails: choose λ on validation data",
 )
 def log_sum(fields: Fields, lam: Tensor, prior_var: float) -> Tensor:
-    """Returns ``λ ε Σ log(1 + |w|/ε)`` in nats ``[K]``, ε = √α / 10 (Candès, Wakin & Boyd 2008, eq. 8).
+    """Returns ``λ ε Σ log(1 + |w|/ε)`` in nats ``[K]``, ε = √α / 10 (Candès, Wakin & Boyd 2008, §2).
 
     A weight near zero is pulled as under ``l1``, by λ; one of size ε by half of that, a large one hardly. So those that stay
     are not made small, and many more can be removed without retraining. As ε grows it becomes ``l1``.
